@@ -1,0 +1,109 @@
+import type { BytePath } from './path.ts'
+
+/**
+ * What an entry is. A `hardlink` is a further name of an object that stands earlier in the same archive under
+ * `target`; its first name carries the content.
+ */
+export type EntryType =
+  | 'file'
+  | 'directory'
+  | 'symlink'
+  | 'hardlink'
+  | 'fifo'
+  | 'socket'
+  | 'character-device'
+  | 'block-device'
+
+/** A piece of content: `length` bytes at `offset` of the tar stream (decompressed) of an archive. */
+export interface Extent {
+  /** File name of the archive, below the same host; `null` for the archive that holds the index. */
+  archive: string | null
+  offset: number
+  length: number
+}
+
+/** One file-system object of a run: its path, attributes and, where it has content, where that lies. */
+export interface Entry {
+  /** Relative to the root directory, without leading or trailing `/`. */
+  path: BytePath
+  type: EntryType
+  /** Permission bits with setuid, setgid and sticky: 0 to 0o7777. */
+  mode: number
+  uid: number
+  gid: number
+  /** Names of the owners on the host; `''` where they have none. */
+  user: BytePath
+  group: BytePath
+  /** Bytes of content; 0 for all but files. */
+  size: number
+  /** Seconds since 1970, negative before it, and the nanoseconds (0 to 999,999,999) that come on top. */
+  mtimeSeconds: number
+  mtimeNanoseconds: number
+  ctimeSeconds: number
+  ctimeNanoseconds: number
+  /** 64 bits; a bigint only where a number would not be exact. */
+  ino: number | bigint
+  dev: number | bigint
+  nlink: number
+  /** Target of a symbolic link as it is, or path of the first name of a hard link. */
+  target: BytePath | null
+  /** Of a device only. */
+  device: { major: number; minor: number } | null
+  /** Names and values of extended attributes. */
+  xattrs: ReadonlyMap<string, Uint8Array> | null
+  /** SHA-256 of the content; files only. */
+  digest: Uint8Array | null
+  /** In order; their lengths add up to `size` where the entry is a file. */
+  extents: readonly Extent[]
+  /** The content changed while it was read: it is a mixture of two states, padded or cut to `size`. */
+  changedWhileRead: boolean
+  /** Packed only because something below it was selected, so that a restore can make it again as it was. */
+  ancestor: boolean
+}
+
+/** Outcome of a run, in the words of the design; from best to worst. */
+export const outcomes = ['complete', 'complete-with-changes', 'incomplete', 'failed'] as const
+export type Outcome = (typeof outcomes)[number]
+
+export type RunKind = 'full' | 'incremental'
+
+/** What an archive says about the run that made it; stands in its first index batch. */
+export interface ArchiveHeader {
+  host: string
+  kind: RunKind
+  /** Milliseconds since 1970, by the server's clock. */
+  startedAtMs: number
+  /** For people: name and version of the program that packed it. */
+  software: string
+  paths: readonly string[]
+  exclude: readonly string[]
+}
+
+/** Counts of a run. All but bytes are numbers of entries. */
+export interface Counts {
+  files: number
+  directories: number
+  symlinks: number
+  hardlinks: number
+  /** Fifos and devices. */
+  specials: number
+  /** Sockets: counted, not packed. */
+  sockets: number
+  /** Left out because an exclude pattern matches. What lies below an excluded directory is not counted. */
+  excluded: number
+  /** Changed while they were read. */
+  changed: number
+  /** Vanished between the listing and the opening. */
+  vanished: number
+  /** Could not be read. */
+  unreadable: number
+  /** Bytes of file content. */
+  contentBytes: number
+}
+
+/** How the packing ended; stands in the last index batch of an archive that was finished. */
+export interface ArchiveEnd {
+  outcome: Outcome
+  counts: Counts
+  finishedAtMs: number
+}

@@ -1,0 +1,249 @@
+import type { ArchiveEnd, ArchiveHeader, Entry } from './entry.ts'
+import { ArchiveError } from './errors.ts'
+import {
+  endBytesMax,
+  expectKey,
+  headerBytesMax,
+  readEnd,
+  readHeader,
+  writeEnd,
+  writeHeader,
+} from './index-header.ts'
+import {
+  ArchiveTable,
+  archiveBytesMax,
+  checkEntryLimits,
+  type IndexKind,
+  readArchiveNames,
+  readRow,
+  rowBytesMax,
+  writeArchiveNames,
+  writeRow,
+} from './index-row.ts'
+import { batchArchivesMax, indexBatchBytesMax } from './limits.ts'
+import { MsgpackReader, MsgpackWriter } from './msgpack.ts'
+import { type BytePath, comparePaths, quotePath } from './path.ts'
+
+/** The index of an archive comes in batches: msgpack, at most `indexBatchBytesMax` each, entries in path order. */
+export interface IndexBatch {
+  /** In the first batch of an index only. */
+  header: ArchiveHeader | null
+  entries: Entry[]
+  /** In the last batch of an index only. */
+  end: ArchiveEnd | null
+}
+
+const version = 1
+
+/** Keys of a batch, and the beginnings of its array and maps. */
+const mapBytesMax = 64
+
+const rowsBytesInitial = 256 * 1024
+
+/**
+ * Builds batches row by row. The entries come in the order of `comparePaths` and are not kept: what is held is the
+ * batch itself. Use: `add` until it returns false, `take`, and again; `take(end)` for the last one.
+ */
+export class IndexBatchEncoder {
+  readonly #rows = new MsgpackWriter(rowsBytesInitial)
+  readonly #archives = new ArchiveTable()
+  #header: ArchiveHeader | null
+  #headerBytes: number
+  #count = 0
+
+  /** `header` goes into the first batch. */
+  constructor(header: ArchiveHeader | null) {
+    this.#header = header
+    this.#headerBytes = header === null ? 0 : headerBytesMax(header)
+  }
+
+  get entryCount(): number {
+    return this.#count
+  }
+
+  /** Size of the batch as it is, to some hundred bytes. */
+  get sizeBytes(): number {
+    return this.#rows.length + this.#archives.bytes + this.#headerBytes
+  }
+
+  /**
+   * Adds an entry; false where the batch has no room for it and has to be taken first. Throws an `ArchiveError`
+   * (`entry-limit`) for an entry that no index can hold.
+   */
+  add(entry: Entry): boolean {
+    checkEntryLimits(entry)
+    const rowBytes = rowBytesMax(entry)
+    let added = rowBytes
+    const newArchives = this.#archives.missingFrom(entry.extents)
+    for (const name of newArchives) added += archiveBytesMax(name)
+    if (this.sizeBytes + added > indexBatchBytesMax - endBytesMax - mapBytesMax) return false
+    if (this.#archives.names.length + newArchives.size > batchArchivesMax) {
+      if (newArchives.size > batchArchivesMax) throw tooManyArchives(entry, newArchives.size)
+      return false
+    }
+    this.#rows.reserve(rowBytes)
+    writeRow(this.#rows, entry, this.#archives)
+    this.#count++
+    return true
+  }
+
+  /** The batch, in a buffer that nothing else uses; a new one begins. */
+  take(end: ArchiveEnd | null = null): Buffer {
+    const header = this.#header
+    const { names } = this.#archives
+    const writer = new MsgpackWriter(this.sizeBytes + endBytesMax + mapBytesMax)
+    writer.map(2 + Number(header !== null) + Number(names.length > 0) + Number(end !== null))
+    writer.text('v')
+    writer.integer(version)
+    if (header !== null) {
+      writer.text('header')
+      writeHeader(writer, header)
+    }
+    if (names.length > 0) {
+      writer.text('archives')
+      writeArchiveNames(writer, names)
+    }
+    writer.text('entries')
+    writer.array(this.#count)
+    writer.raw(this.#rows.written)
+    if (end !== null) {
+      writer.text('end')
+      writeEnd(writer, end)
+    }
+    this.#begin()
+    const batch = Buffer.allocUnsafeSlow(writer.length)
+    batch.set(writer.written)
+    return batch
+  }
+
+  #begin(): void {
+    this.#rows.clear()
+    this.#archives.clear()
+    this.#header = null
+    this.#headerBytes = 0
+    this.#count = 0
+  }
+}
+
+/** One batch at once. Throws an `ArchiveError` where it would be larger than `indexBatchBytesMax`. */
+export function encodeIndexBatch(batch: IndexBatch): Buffer {
+  const encoder = new IndexBatchEncoder(batch.header)
+  for (const entry of batch.entries) {
+    if (encoder.add(entry)) continue
+    throw new ArchiveError(
+      'entry-limit',
+      `${batch.entries.length} entries do not fit into one batch of the index.`,
+    )
+  }
+  return encoder.take(batch.end)
+}
+
+/**
+ * Reads a batch and checks it against every rule of the format, so that what comes out can be trusted to be what its
+ * types say, with safe paths in strictly ascending order. Throws an `ArchiveError`. Digests and values of extended
+ * attributes are views of `bytes`. `kind` is `listing` for what a dry run sends: entries without their content.
+ */
+export function decodeIndexBatch(bytes: Uint8Array, kind: IndexKind = 'archive'): IndexBatch {
+  if (bytes.length > indexBatchBytesMax) {
+    throw new ArchiveError('index-invalid', `A batch of ${bytes.length} bytes is over ${indexBatchBytesMax}.`)
+  }
+  const reader = new MsgpackReader(bytes)
+  let keysLeft = reader.map('batch') - 2
+  readVersion(reader)
+  let header: ArchiveHeader | null = null
+  if (reader.key('header')) {
+    header = readHeader(reader)
+    keysLeft--
+  }
+  let archives: string[] = []
+  if (reader.key('archives')) {
+    archives = readArchiveNames(reader)
+    keysLeft--
+  }
+  expectKey(reader, 'entries')
+  const entries = readEntries(reader, archives, kind)
+  let end: ArchiveEnd | null = null
+  if (reader.key('end')) {
+    end = readEnd(reader)
+    keysLeft--
+  }
+  if (keysLeft !== 0 || !reader.isAtEnd) throw reader.error('the batch ends here')
+  return { header, entries, end }
+}
+
+function readVersion(reader: MsgpackReader): void {
+  expectKey(reader, 'v')
+  const found = reader.unsigned(Number.MAX_SAFE_INTEGER, 'version')
+  if (found === version) return
+  throw new ArchiveError(
+    'index-invalid',
+    `The index is of version ${found}; this program knows version ${version}.`,
+    {
+      hint: 'A newer release made this archive: read it with that one, or extract it with tar.',
+    },
+  )
+}
+
+function readEntries(reader: MsgpackReader, archives: readonly string[], kind: IndexKind): Entry[] {
+  const count = reader.array(indexBatchBytesMax, 'entries')
+  const entries: Entry[] = []
+  let previous = '' as BytePath
+  for (let i = 0; i < count; i++) {
+    const entry = readRow(reader, archives, kind)
+    if (comparePaths(entry.path, previous) <= 0) throw outOfOrder(entry.path, previous)
+    previous = entry.path
+    entries.push(entry)
+  }
+  return entries
+}
+
+/**
+ * Checks that batches, each of which `decodeIndexBatch` has taken, make one index together: the header in the first
+ * and the end in the last, and paths that ascend from each to the next.
+ */
+export class IndexSequence {
+  #batches = 0
+  #ended = false
+  #last = '' as BytePath
+
+  accept(batch: IndexBatch): void {
+    if (this.#ended) throw outOfTurn('a batch follows the one that ends it')
+    if ((batch.header !== null) !== (this.#batches === 0)) {
+      throw outOfTurn(this.#batches === 0 ? 'it begins without a header' : 'a header stands in its middle')
+    }
+    const first = batch.entries[0]
+    if (first !== undefined && comparePaths(first.path, this.#last) <= 0)
+      throw outOfOrder(first.path, this.#last)
+    this.#last = batch.entries.at(-1)?.path ?? this.#last
+    this.#ended = batch.end !== null
+    this.#batches++
+  }
+
+  /** Throws an `ArchiveError` (`index-incomplete`) where the last batch has not been accepted. */
+  finish(): void {
+    if (this.#ended) return
+    throw new ArchiveError(
+      'index-incomplete',
+      `The index ends after ${this.#batches} batches without its last one.`,
+      {
+        hint: 'The run that made the archive was broken off. What is there can be extracted with tar.',
+      },
+    )
+  }
+}
+
+function outOfTurn(reason: string): ArchiveError {
+  return new ArchiveError('index-invalid', `The index is not valid: ${reason}.`)
+}
+
+function outOfOrder(path: BytePath, previous: BytePath): ArchiveError {
+  return new ArchiveError(
+    'index-order',
+    `The index is out of order: ${quotePath(path)} follows ${quotePath(previous)}.`,
+  )
+}
+
+function tooManyArchives(entry: Entry, found: number): ArchiveError {
+  const message = `${quotePath(entry.path)} lies in pieces in ${found} archives; at most ${batchArchivesMax} can be named.`
+  return new ArchiveError('entry-limit', message)
+}

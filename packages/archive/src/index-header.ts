@@ -1,0 +1,169 @@
+import { type ArchiveEnd, type ArchiveHeader, type Counts, outcomes, type RunKind } from './entry.ts'
+import { ArchiveError } from './errors.ts'
+import { headerPatternsBytesMax, headerPatternsMax, headerTextBytesMax } from './limits.ts'
+import type { MsgpackReader, MsgpackWriter } from './msgpack.ts'
+import { type BytePath, bytesFromText, textFromBytes } from './path.ts'
+
+/** The header and the end of an index: maps whose keys stand in the order in which they are written here. */
+
+const kinds: readonly RunKind[] = ['full', 'incremental']
+
+const countKeys: readonly (keyof Counts)[] = [
+  'files',
+  'directories',
+  'symlinks',
+  'hardlinks',
+  'specials',
+  'sockets',
+  'excluded',
+  'changed',
+  'vanished',
+  'unreadable',
+  'contentBytes',
+]
+
+const timestampMsMax = Number.MAX_SAFE_INTEGER
+
+/** At least what `writeHeader` writes, which is checked against the maxima of the format on the way. */
+export function headerBytesMax(header: ArchiveHeader): number {
+  const patterns = [...header.paths, ...header.exclude]
+  return (
+    256 +
+    3 * (header.host.length + header.software.length) +
+    patterns.reduce((sum, { length }) => sum + 5 + 3 * length, 0)
+  )
+}
+
+export function writeHeader(writer: MsgpackWriter, header: ArchiveHeader): void {
+  checkText('the name of the host', header.host)
+  checkText('the name of the program', header.software)
+  const paths = header.paths.map(bytesFromText)
+  const exclude = header.exclude.map(bytesFromText)
+  const patternBytes = [...paths, ...exclude].reduce((sum, { length }) => sum + length, 0)
+  if (patternBytes > headerPatternsBytesMax) {
+    throw tooMuch('paths and exclude patterns', patternBytes, `${headerPatternsBytesMax} bytes`)
+  }
+  const patternCount = Math.max(paths.length, exclude.length)
+  if (patternCount > headerPatternsMax)
+    throw tooMuch('paths or exclude patterns', patternCount, `${headerPatternsMax}`)
+
+  writer.map(6)
+  writer.text('host')
+  writer.text(header.host)
+  writer.text('kind')
+  writer.text(header.kind)
+  writer.text('startedAtMs')
+  writer.integer(header.startedAtMs)
+  writer.text('software')
+  writer.text(header.software)
+  writer.text('paths')
+  writePatterns(writer, paths)
+  writer.text('exclude')
+  writePatterns(writer, exclude)
+}
+
+export function readHeader(reader: MsgpackReader): ArchiveHeader {
+  if (reader.map('header') !== 6) throw reader.error('header: 6 keys expected')
+  expectKey(reader, 'host')
+  const host = readText(reader, 'host')
+  expectKey(reader, 'kind')
+  const kind = readOneOf(reader, kinds, 'kind')
+  expectKey(reader, 'startedAtMs')
+  const startedAtMs = reader.unsigned(timestampMsMax, 'startedAtMs')
+  expectKey(reader, 'software')
+  const software = readText(reader, 'software')
+  expectKey(reader, 'paths')
+  const paths = readPatterns(reader, headerPatternsBytesMax, 'paths')
+  expectKey(reader, 'exclude')
+  const exclude = readPatterns(reader, headerPatternsBytesMax - paths.bytes, 'exclude')
+  return { host, kind, startedAtMs, software, paths: paths.patterns, exclude: exclude.patterns }
+}
+
+/** At least what `writeEnd` writes. */
+export const endBytesMax = 512
+
+export function writeEnd(writer: MsgpackWriter, end: ArchiveEnd): void {
+  writer.map(3)
+  writer.text('outcome')
+  writer.text(end.outcome)
+  writer.text('counts')
+  writer.map(countKeys.length)
+  for (const key of countKeys) {
+    writer.text(key)
+    writer.integer(end.counts[key])
+  }
+  writer.text('finishedAtMs')
+  writer.integer(end.finishedAtMs)
+}
+
+export function readEnd(reader: MsgpackReader): ArchiveEnd {
+  if (reader.map('end') !== 3) throw reader.error('end: 3 keys expected')
+  expectKey(reader, 'outcome')
+  const outcome = readOneOf(reader, outcomes, 'outcome')
+  expectKey(reader, 'counts')
+  if (reader.map('counts') !== countKeys.length)
+    throw reader.error(`counts: ${countKeys.length} keys expected`)
+  const counts = {} as Counts
+  for (const key of countKeys) {
+    expectKey(reader, key)
+    counts[key] = reader.unsigned(Number.MAX_SAFE_INTEGER, key)
+  }
+  expectKey(reader, 'finishedAtMs')
+  return { outcome, counts, finishedAtMs: reader.unsigned(timestampMsMax, 'finishedAtMs') }
+}
+
+/** Reads the key that must come next. */
+export function expectKey(reader: MsgpackReader, key: string): void {
+  if (!reader.key(key)) throw reader.error(`the key ${key} expected`)
+}
+
+// As `bin`: a pattern may hold bytes that are not UTF-8, in the notation of `textFromBytes`.
+function writePatterns(writer: MsgpackWriter, patterns: readonly BytePath[]): void {
+  writer.array(patterns.length)
+  for (const pattern of patterns) writer.byteString(pattern)
+}
+
+function readPatterns(
+  reader: MsgpackReader,
+  bytesMax: number,
+  what: string,
+): { patterns: string[]; bytes: number } {
+  const count = reader.array(headerPatternsMax, what)
+  const patterns: string[] = []
+  let bytes = 0
+  for (let i = 0; i < count; i++) {
+    const pattern = reader.byteString(bytesMax - bytes, what) as BytePath
+    bytes += pattern.length
+    patterns.push(textFromBytes(pattern))
+  }
+  return { patterns, bytes }
+}
+
+function readOneOf<T extends string>(reader: MsgpackReader, choices: readonly T[], what: string): T {
+  for (const choice of choices) if (reader.key(choice)) return choice
+  throw reader.error(`${what}: ${choices.join(' or ')} expected`)
+}
+
+function readText(reader: MsgpackReader, what: string): string {
+  const text = reader.text(headerTextBytesMax, what)
+  if (!isPrintable(text)) throw reader.error(`${what}: empty, or with control characters`)
+  return text
+}
+
+function checkText(what: string, text: string): void {
+  const size = Buffer.byteLength(text)
+  if (size > headerTextBytesMax) throw tooMuch(what, size, `${headerTextBytesMax} bytes`)
+  if (!isPrintable(text))
+    throw new ArchiveError('entry-limit', `In ${what} there are control characters, or nothing.`)
+}
+
+function isPrintable(text: string): boolean {
+  return text !== '' && !/\p{C}/u.test(text)
+}
+
+function tooMuch(what: string, found: number, max: string): ArchiveError {
+  return new ArchiveError(
+    'entry-limit',
+    `An archive has no room for ${what}: ${found} found, at most ${max}.`,
+  )
+}

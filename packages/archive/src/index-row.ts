@@ -1,0 +1,364 @@
+import type { Entry, EntryType, Extent } from './entry.ts'
+import { ArchiveError } from './errors.ts'
+import {
+  archiveNameBytesMax,
+  batchArchivesMax,
+  deviceNumberMax,
+  extentsMax,
+  fileBytesMax,
+  idMax,
+  ownerNameBytesMax,
+  tarBytesMax,
+  xattrNameBytesMax,
+  xattrsBytesMax,
+  xattrsMax,
+} from './limits.ts'
+import type { MsgpackReader, MsgpackWriter } from './msgpack.ts'
+import {
+  type BytePath,
+  comparePaths,
+  isSafePath,
+  linkTargetBytesMax,
+  pathBytesMax,
+  quotePath,
+} from './path.ts'
+
+/** One entry as a row of an index batch: an array with a fixed place for each field (docs/archive-format.md). */
+
+const rowFields = 21
+const digestBytes = 32
+
+/** The number of a type is its place here: only ever add to the end. */
+const types: readonly EntryType[] = [
+  'file',
+  'directory',
+  'symlink',
+  'hardlink',
+  'fifo',
+  'socket',
+  'character-device',
+  'block-device',
+]
+const typeCodes = Object.fromEntries(types.map((type, code) => [type, code])) as Record<EntryType, number>
+
+const changedWhileReadMark = 1
+const ancestorMark = 2
+
+const noNames: ReadonlySet<string> = new Set()
+
+/** Other archives that the extents of one batch point into; an archive's number is its place, counted from 1. */
+export class ArchiveTable {
+  readonly names: string[] = []
+  readonly #numbers = new Map<string, number>()
+  /** At least what `writeArchiveNames` writes for them. */
+  bytes = 0
+
+  /** Archives that the entry points into and that have no number yet. */
+  missingFrom(extents: readonly Extent[]): ReadonlySet<string> {
+    let missing: Set<string> | undefined
+    for (let i = 0; i < extents.length; i++) {
+      const { archive } = extents[i]!
+      if (archive === null || this.#numbers.has(archive)) continue
+      missing ??= new Set()
+      missing.add(archive)
+    }
+    return missing ?? noNames
+  }
+
+  numberOf(archive: string | null): number {
+    if (archive === null) return 0
+    let number = this.#numbers.get(archive)
+    if (number === undefined) {
+      number = this.names.push(archive)
+      this.#numbers.set(archive, number)
+      this.bytes += archiveBytesMax(archive)
+    }
+    return number
+  }
+
+  clear(): void {
+    this.names.length = 0
+    this.#numbers.clear()
+    this.bytes = 0
+  }
+}
+
+/** At least what `writeArchiveNames` writes for one name. */
+export function archiveBytesMax(name: string): number {
+  return name.length + 5
+}
+
+/** At least what `writeRow` writes for the entry. */
+export function rowBytesMax(entry: Entry): number {
+  let bytes = 224 + entry.path.length + entry.user.length + entry.group.length + entry.extents.length * 28
+  if (entry.target !== null) bytes += entry.target.length
+  if (entry.xattrs !== null)
+    for (const [name, value] of entry.xattrs) bytes += 11 + name.length + value.length
+  return bytes
+}
+
+/** Writes the row; `rowBytesMax` bytes have been reserved and `checkEntryLimits` has been passed. */
+export function writeRow(writer: MsgpackWriter, entry: Entry, archives: ArchiveTable): void {
+  writer.array(rowFields)
+  writer.byteString(entry.path)
+  writer.integer(typeCodes[entry.type])
+  writer.integer(entry.mode)
+  writer.integer(entry.uid)
+  writer.integer(entry.gid)
+  writer.byteString(entry.user)
+  writer.byteString(entry.group)
+  writer.integer(entry.size)
+  writer.integer(entry.mtimeSeconds)
+  writer.integer(entry.mtimeNanoseconds)
+  writer.integer(entry.ctimeSeconds)
+  writer.integer(entry.ctimeNanoseconds)
+  writer.unsigned64(entry.ino)
+  writer.unsigned64(entry.dev)
+  writer.integer(entry.nlink)
+  if (entry.target === null) writer.nil()
+  else writer.byteString(entry.target)
+  if (entry.device === null) writer.nil()
+  else {
+    writer.array(2)
+    writer.integer(entry.device.major)
+    writer.integer(entry.device.minor)
+  }
+  writeXattrs(writer, entry.xattrs)
+  if (entry.digest === null) writer.nil()
+  else writer.bytes(entry.digest)
+  writeExtents(writer, entry.extents, archives)
+  writer.integer((entry.changedWhileRead ? changedWhileReadMark : 0) | (entry.ancestor ? ancestorMark : 0))
+}
+
+function writeXattrs(writer: MsgpackWriter, xattrs: Entry['xattrs']): void {
+  if (xattrs === null) {
+    writer.nil()
+    return
+  }
+  writer.array(xattrs.size)
+  for (const [name, value] of xattrs) {
+    writer.array(2)
+    writer.byteString(name)
+    writer.bytes(value)
+  }
+}
+
+function writeExtents(writer: MsgpackWriter, extents: readonly Extent[], archives: ArchiveTable): void {
+  writer.array(extents.length)
+  for (let i = 0; i < extents.length; i++) {
+    const extent = extents[i]!
+    writer.array(3)
+    writer.integer(archives.numberOf(extent.archive))
+    writer.integer(extent.offset)
+    writer.integer(extent.length)
+  }
+}
+
+/** Throws an `ArchiveError` (`entry-limit`) where a reader would refuse the lengths of the entry. */
+export function checkEntryLimits(entry: Entry): void {
+  if (entry.path.length > pathBytesMax) throw overLimit(entry, 'its path', entry.path.length, pathBytesMax)
+  const targetMax = entry.type === 'hardlink' ? pathBytesMax : linkTargetBytesMax
+  if (entry.target !== null && entry.target.length > targetMax) {
+    throw overLimit(entry, 'the target of the link', entry.target.length, targetMax)
+  }
+  const ownerBytes = Math.max(entry.user.length, entry.group.length)
+  if (ownerBytes > ownerNameBytesMax)
+    throw overLimit(entry, 'the name of its owner', ownerBytes, ownerNameBytesMax)
+  if (entry.extents.length > extentsMax) {
+    throw overLimit(entry, 'the number of its pieces', entry.extents.length, extentsMax)
+  }
+  if (entry.xattrs !== null) checkXattrLimits(entry, entry.xattrs)
+}
+
+function checkXattrLimits(entry: Entry, xattrs: ReadonlyMap<string, Uint8Array>): void {
+  let bytes = 0
+  for (const [name, value] of xattrs) {
+    if (name.length > xattrNameBytesMax) {
+      throw overLimit(entry, 'the name of an extended attribute', name.length, xattrNameBytesMax)
+    }
+    bytes += name.length + value.length
+  }
+  if (xattrs.size > xattrsMax)
+    throw overLimit(entry, 'the number of extended attributes', xattrs.size, xattrsMax)
+  if (bytes > xattrsBytesMax) throw overLimit(entry, 'the size of extended attributes', bytes, xattrsBytesMax)
+}
+
+function overLimit(entry: Entry, what: string, found: number, max: number): ArchiveError {
+  const path = JSON.stringify(`/${quotePath(entry.path.slice(0, 200) as BytePath)}`)
+  return new ArchiveError(
+    'entry-limit',
+    `${path} does not fit into an archive: ${what} is ${found}, at most ${max}.`,
+  )
+}
+
+/** What may stand in a row: `listing` is an index without content, as a dry run makes it. */
+export type IndexKind = 'archive' | 'listing'
+
+/**
+ * Reads a row and checks it against every rule of the format. `archives` are the names that the batch gave. Digests
+ * and values of extended attributes are views of what the reader reads.
+ */
+export function readRow(reader: MsgpackReader, archives: readonly string[], kind: IndexKind): Entry {
+  if (reader.array(rowFields, 'entry') !== rowFields)
+    throw reader.error(`entry: ${rowFields} fields expected`)
+  const path = readSafePath(reader, 'path')
+  const type = types[reader.unsigned(types.length - 1, 'type')]!
+  const entry: Entry = {
+    path,
+    type,
+    mode: reader.unsigned(0o7777, 'mode'),
+    uid: reader.unsigned(idMax, 'uid'),
+    gid: reader.unsigned(idMax, 'gid'),
+    user: readName(reader, 'user'),
+    group: readName(reader, 'group'),
+    size: reader.unsigned(fileBytesMax, 'size'),
+    mtimeSeconds: reader.integer('mtime'),
+    mtimeNanoseconds: reader.unsigned(999_999_999, 'nanoseconds of mtime'),
+    ctimeSeconds: reader.integer('ctime'),
+    ctimeNanoseconds: reader.unsigned(999_999_999, 'nanoseconds of ctime'),
+    ino: reader.unsigned64('ino'),
+    dev: reader.unsigned64('dev'),
+    nlink: reader.unsigned(idMax, 'nlink'),
+    target: readTarget(reader, type, path),
+    device: readDevice(reader, type),
+    xattrs: readXattrs(reader),
+    digest: null,
+    extents: [],
+    changedWhileRead: false,
+    ancestor: false,
+  }
+  readContent(reader, entry, archives, kind)
+  const marks = reader.unsigned(changedWhileReadMark | ancestorMark, 'marks')
+  entry.changedWhileRead = (marks & changedWhileReadMark) !== 0
+  entry.ancestor = (marks & ancestorMark) !== 0
+  return entry
+}
+
+function readSafePath(reader: MsgpackReader, what: string): BytePath {
+  const path = reader.byteString(pathBytesMax, what) as BytePath
+  if (!isSafePath(path)) throw reader.error(`${what}: not a relative path without empty, . and .. components`)
+  return path
+}
+
+function readName(reader: MsgpackReader, what: string): BytePath {
+  const name = reader.byteString(ownerNameBytesMax, what) as BytePath
+  if (name.includes('\0')) throw reader.error(`${what}: NUL in a name`)
+  return name
+}
+
+function readTarget(reader: MsgpackReader, type: EntryType, path: BytePath): BytePath | null {
+  if (type === 'hardlink') {
+    const target = readSafePath(reader, 'target')
+    if (comparePaths(target, path) >= 0)
+      throw reader.error('target: a hard link points at what stands before it')
+    return target
+  }
+  if (type === 'symlink') {
+    const target = reader.byteString(linkTargetBytesMax, 'target') as BytePath
+    if (target === '' || target.includes('\0')) throw reader.error('target: empty, or with a NUL')
+    return target
+  }
+  if (!reader.nil()) throw reader.error(`target: a ${type} has none`)
+  return null
+}
+
+function readDevice(reader: MsgpackReader, type: EntryType): Entry['device'] {
+  const isDevice = type === 'character-device' || type === 'block-device'
+  if (!isDevice) {
+    if (!reader.nil()) throw reader.error(`device: a ${type} has none`)
+    return null
+  }
+  if (reader.array(2, 'device') !== 2) throw reader.error('device: major and minor expected')
+  return {
+    major: reader.unsigned(deviceNumberMax, 'major'),
+    minor: reader.unsigned(deviceNumberMax, 'minor'),
+  }
+}
+
+function readXattrs(reader: MsgpackReader): Entry['xattrs'] {
+  if (reader.nil()) return null
+  const count = reader.array(xattrsMax, 'xattrs')
+  const xattrs = new Map<string, Uint8Array>()
+  let left = xattrsBytesMax
+  for (let i = 0; i < count; i++) {
+    if (reader.array(2, 'xattr') !== 2) throw reader.error('xattr: name and value expected')
+    const name = reader.byteString(Math.min(xattrNameBytesMax, left), 'xattr name')
+    if (name === '' || name.includes('\0')) throw reader.error('xattr name: empty, or with a NUL')
+    if (xattrs.has(name)) throw reader.error('xattr name: twice the same')
+    left -= name.length
+    const value = reader.bytes(left, 'xattr value')
+    left -= value.length
+    xattrs.set(name, value)
+  }
+  return xattrs
+}
+
+/** Digest and extents, which together with the size are there for files and for nothing else. */
+function readContent(
+  reader: MsgpackReader,
+  entry: Entry,
+  archives: readonly string[],
+  kind: IndexKind,
+): void {
+  if (!reader.nil()) {
+    entry.digest = reader.bytes(digestBytes, 'digest')
+    if (entry.digest.length !== digestBytes) throw reader.error(`digest: ${digestBytes} bytes expected`)
+  }
+  const isStored = entry.type === 'file' && kind === 'archive'
+  if (isStored !== (entry.digest !== null))
+    throw reader.error(`digest: of each file that is stored, and only of those`)
+  if (entry.type !== 'file' && entry.size !== 0) throw reader.error(`size: a ${entry.type} has no content`)
+  const extents = readExtents(reader, archives)
+  entry.extents = extents
+  let total = 0
+  for (const { length } of extents) total += length
+  if (total !== (isStored ? entry.size : 0)) throw reader.error('extents: they do not add up to the size')
+}
+
+/** Extents are in the order of the content, and those in one archive are in its order, without overlap. */
+function readExtents(reader: MsgpackReader, archives: readonly string[]): readonly Extent[] {
+  const count = reader.array(extentsMax, 'extents')
+  if (count === 0) return noExtents
+  const extents: Extent[] = []
+  const ends = count === 1 ? null : new Map<number, number>()
+  for (let i = 0; i < count; i++) {
+    if (reader.array(3, 'extent') !== 3) throw reader.error('extent: archive, offset and length expected')
+    const number = reader.unsigned(archives.length, 'archive of an extent')
+    const offset = reader.unsigned(tarBytesMax, 'offset of an extent')
+    const length = reader.unsigned(tarBytesMax - offset, 'length of an extent')
+    if (length === 0) throw reader.error('length of an extent: 0')
+    if (ends !== null) {
+      if (offset < (ends.get(number) ?? 0)) throw reader.error('extents: they overlap, or are out of order')
+      ends.set(number, offset + length)
+    }
+    extents.push({ archive: number === 0 ? null : archives[number - 1]!, offset, length })
+  }
+  return extents
+}
+
+const noExtents: readonly Extent[] = []
+
+/** What the name of an archive looks like: a file name that can be nothing else. */
+const archiveName = /^[0-9A-Za-z][0-9A-Za-z._-]*$/
+
+export function writeArchiveNames(writer: MsgpackWriter, names: readonly string[]): void {
+  writer.array(names.length)
+  for (const name of names) {
+    if (!archiveName.test(name) || name.length > archiveNameBytesMax) {
+      throw new ArchiveError('entry-limit', `${JSON.stringify(name)} cannot be the name of an archive.`)
+    }
+    writer.text(name)
+  }
+}
+
+export function readArchiveNames(reader: MsgpackReader): string[] {
+  const count = reader.array(batchArchivesMax, 'archives')
+  const names: string[] = []
+  for (let i = 0; i < count; i++) {
+    const name = reader.text(archiveNameBytesMax, 'archive name')
+    if (!archiveName.test(name))
+      throw reader.error('archive name: letters, digits, dots, hyphens and underscores expected')
+    names.push(name)
+  }
+  return names
+}

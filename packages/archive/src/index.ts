@@ -1,0 +1,33 @@
+export * from './assembly.ts'
+export * from './entry.ts'
+export * from './errors.ts'
+export {
+  compressFrame,
+  decompressFrame,
+  indexFrameMagic,
+  parseZstdFrame,
+  unwrapSkippable,
+  wrapSkippable,
+  type ZstdFrame,
+} from './frame.ts'
+export {
+  decodeIndexBatch,
+  encodeIndexBatch,
+  type IndexBatch,
+  IndexBatchEncoder,
+  IndexSequence,
+} from './index-batch.ts'
+export type { IndexKind } from './index-row.ts'
+export * from './limits.ts'
+export * from './path.ts'
+export * from './reader.ts'
+export { type FramePlace, SeekTable } from './seek-table.ts'
+export { encodeEntryHeader, endOfArchive, paddingBytes, tarBlockBytes } from './tar-header.ts'
+export { type ArchiveName, formatArchiveName, parseArchiveName, parsePartialName } from './archive-name.ts'
+export { CompressorPool } from './pack/compressor-pool.ts'
+export { checkExcludePattern, compileExclusion, type Exclusion } from './pack/exclusion.ts'
+export type { PackWarning, Selection } from './pack/packer.ts'
+export { Packing, type PackingOptions, type PackingProgress, type Part } from './pack/packing.ts'
+export { SharedState } from './pack/shared-state.ts'
+export type { Root } from './pack/walk.ts'
+export { PartialFile, partialSuffix, syncFolder } from './partial-file.ts'

@@ -1,0 +1,226 @@
+/**
+ * The system calls that Node lacks: those relative to an open directory, and those that take names as bytes.
+ *
+ * All are synchronous, made for worker threads that walk and read a tree. A call that fails returns the negative
+ * error number, as the kernel does; it never throws. Names are NUL-terminated buffers (see `cName`).
+ */
+import { constants, endianness } from 'node:os'
+import { constants as fsConstants } from 'node:fs'
+import { getSystemErrorMessage, getSystemErrorName } from 'node:util'
+import koffi from 'koffi'
+import type { BytePath } from '../path.ts'
+
+const libc = koffi.load(null)
+
+const nativeOpenat = libc.func('int openat(int, const void *, int)')
+const nativeClose = libc.func('int close(int)')
+const nativeRead = libc.func('int64_t read(int, void *, size_t)')
+const nativeStatx = libc.func('int statx(int, const void *, int, unsigned int, void *)')
+const nativeReadlinkat = libc.func('int64_t readlinkat(int, const void *, void *, size_t)')
+const nativeGetdents = libc.func('int64_t getdents64(int, void *, size_t)')
+const nativeFadvise = libc.func('int posix_fadvise(int, int64_t, int64_t, int)')
+koffi.struct('iovec', { base: 'void *', length: 'size_t' })
+const nativePreadv2 = libc.func('int64_t preadv2(int, iovec *, int, int64_t, int)')
+const nativeGetpwuid = libc.func('int getpwuid_r(unsigned int, void *, void *, size_t, _Out_ void **)')
+const nativeGetgrgid = libc.func('int getgrgid_r(unsigned int, void *, void *, size_t, _Out_ void **)')
+
+/** Directory descriptor that stands for the process's own working directory; absolute names ignore it. */
+export const AT_FDCWD = -100
+
+const AT_SYMLINK_NOFOLLOW = 0x100
+const AT_NO_AUTOMOUNT = 0x800
+const AT_EMPTY_PATH = 0x1000
+const STATX_BASIC_STATS = 0x7ff
+const O_CLOEXEC = 0o2000000
+const RWF_NOWAIT = 8
+const POSIX_FADV_DONTNEED = 4
+
+export const errno = constants.errno
+
+/** Opens for reading what must not be waited for and not be followed. */
+const openFile = fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW | fsConstants.O_NONBLOCK | fsConstants.O_NOCTTY | O_CLOEXEC
+const openDirectory = openFile | fsConstants.O_DIRECTORY
+
+const emptyName = Buffer.from([0])
+
+/** A name as the calls below take it. `buffer`, where given, is overwritten and must have 256 bytes or more. */
+export function cName(name: BytePath, buffer?: Buffer): Buffer {
+  if (buffer === undefined || name.length >= buffer.length) return Buffer.from(`${name}\0`, 'latin1')
+  buffer.latin1Write(name, 0)
+  buffer[name.length] = 0
+  return buffer
+}
+
+/** Text of a negative error number, for people: `EACCES: permission denied`. */
+export function describeErrno(negative: number): string {
+  return `${getSystemErrorName(negative)}: ${getSystemErrorMessage(negative)}`
+}
+
+function openat(directory: number, name: Buffer, flags: number): number {
+  const fd = nativeOpenat(directory, name, flags)
+  return fd < 0 ? -koffi.errno() : fd
+}
+
+/** O_NOATIME is for the owner of a file and for CAP_FOWNER; all others read as they may. */
+function openatQuietly(directory: number, name: Buffer, flags: number): number {
+  const fd = openat(directory, name, flags | fsConstants.O_NOATIME)
+  return fd === -errno.EPERM ? openat(directory, name, flags) : fd
+}
+
+/** A descriptor, or a negative error number. Never follows a link, never waits for a fifo, leaves the atime. */
+export function openFileAt(directory: number, name: Buffer): number {
+  return openatQuietly(directory, name, openFile)
+}
+
+/** As `openFileAt`, of a directory: -ENOTDIR where it is something else, -ELOOP or -ENOTDIR where it is a link. */
+export function openDirectoryAt(directory: number, name: Buffer): number {
+  return openatQuietly(directory, name, openDirectory)
+}
+
+export function close(fd: number): void {
+  nativeClose(fd)
+}
+
+/** Reads at the file's position into `buffer` at `offset`. Bytes read, 0 at the end, or a negative error number. */
+export function readInto(fd: number, buffer: Buffer, offset: number, length: number): number {
+  const read = Number(nativeRead(fd, offset === 0 ? buffer : buffer.subarray(offset, offset + length), length))
+  return read < 0 ? -koffi.errno() : read
+}
+
+const low = endianness() === 'LE' ? 0 : 1
+const high = 1 - low
+
+/** What `statx` tells of a file. The one object is overwritten by each call. */
+export class FileStatus {
+  readonly #words = new Uint32Array(64)
+  readonly #signed = new Int32Array(this.#words.buffer)
+  readonly #bytes = Buffer.from(this.#words.buffer)
+
+  mode = 0
+  nlink = 0
+  uid = 0
+  gid = 0
+  ino: number | bigint = 0
+  dev = 0
+  size = 0
+  mtimeSeconds = 0
+  mtimeNanoseconds = 0
+  ctimeSeconds = 0
+  ctimeNanoseconds = 0
+  deviceMajor = 0
+  deviceMinor = 0
+
+  /** 0, or a negative error number. */
+  ofName(directory: number, name: Buffer): number {
+    return this.#call(directory, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)
+  }
+
+  /** 0, or a negative error number. */
+  ofDescriptor(fd: number): number {
+    return this.#call(fd, emptyName, AT_EMPTY_PATH)
+  }
+
+  #call(fd: number, name: Buffer, flags: number): number {
+    if (nativeStatx(fd, name, flags, STATX_BASIC_STATS, this.#bytes) < 0) return -koffi.errno()
+    // Offsets of struct statx, the same on every architecture (statx(2)), in 32-bit words.
+    const words = this.#words
+    this.nlink = words[4]!
+    this.uid = words[5]!
+    this.gid = words[6]!
+    this.mode = this.#bytes.readUInt16LE(28)
+    if (low === 1) this.mode = this.#bytes.readUInt16BE(28)
+    this.ino = this.#unsigned64(8)
+    this.size = Number(this.#unsigned64(10))
+    this.ctimeSeconds = this.#signed64(24)
+    this.ctimeNanoseconds = words[26]!
+    this.mtimeSeconds = this.#signed64(28)
+    this.mtimeNanoseconds = words[30]!
+    this.deviceMajor = words[32]!
+    this.deviceMinor = words[33]!
+    this.dev = words[34]! * 2 ** 32 + words[35]!
+    return 0
+  }
+
+  #unsigned64(word: number): number | bigint {
+    const top = this.#words[word + high]!
+    const bottom = this.#words[word + low]!
+    return top < 2 ** 21 ? top * 2 ** 32 + bottom : (BigInt(top) << 32n) | BigInt(bottom)
+  }
+
+  #signed64(word: number): number {
+    return this.#signed[word + high]! * 2 ** 32 + this.#words[word + low]!
+  }
+}
+
+const targetBuffer = Buffer.allocUnsafeSlow(4096)
+
+/** Target of a symbolic link, or a negative error number. The kernel limits a target to 4,095 bytes. */
+export function readLinkAt(directory: number, name: Buffer): BytePath | number {
+  const length = Number(nativeReadlinkat(directory, name, targetBuffer, targetBuffer.length))
+  return length < 0 ? -koffi.errno() : (targetBuffer.latin1Slice(0, length) as BytePath)
+}
+
+const direntBuffer = Buffer.allocUnsafeSlow(256 * 1024)
+
+/** Names in an open directory, without `.` and `..`, sorted as bytes; or a negative error number. */
+export function readNames(fd: number): BytePath[] | number {
+  const names: BytePath[] = []
+  for (;;) {
+    const length = Number(nativeGetdents(fd, direntBuffer, direntBuffer.length))
+    if (length < 0) return -koffi.errno()
+    if (length === 0) break
+    for (let at = 0; at < length; ) {
+      // struct linux_dirent64: d_ino 8, d_off 8, d_reclen 2, d_type 1, d_name (getdents64(2)).
+      const recordEnd = at + (low === 0 ? direntBuffer.readUInt16LE(at + 16) : direntBuffer.readUInt16BE(at + 16))
+      const nameStart = at + 19
+      let nameEnd = nameStart
+      while (direntBuffer[nameEnd] !== 0) nameEnd++
+      const name = direntBuffer.latin1Slice(nameStart, nameEnd)
+      if (name !== '.' && name !== '..') names.push(name as BytePath)
+      at = recordEnd
+    }
+  }
+  return names.sort()
+}
+
+/** Whether the first byte of an open file is in the page cache. False also where the kernel cannot tell. */
+export function isCached(fd: number): boolean {
+  const probe = Buffer.alloc(1)
+  return Number(nativePreadv2(fd, [{ base: probe, length: 1 }], 1, 0, RWF_NOWAIT)) === 1
+}
+
+/** Hands the pages of a file, from its start to `length`, back to the kernel. Advice: no result. */
+export function dropPages(fd: number, length: number): void {
+  nativeFadvise(fd, 0, length, POSIX_FADV_DONTNEED)
+}
+
+/** Name of a user, `''` where there is none (getpwuid_r, so NSS and its caches answer). */
+export function userName(uid: number): BytePath {
+  return ownerName(nativeGetpwuid, uid)
+}
+
+/** Name of a group, `''` where there is none. */
+export function groupName(gid: number): BytePath {
+  return ownerName(nativeGetgrgid, gid)
+}
+
+function ownerName(lookUp: typeof nativeGetpwuid, id: number): BytePath {
+  // Both struct passwd and struct group begin with `char *name` and have less than 64 bytes.
+  const record = Buffer.alloc(128)
+  for (let size = 4096; size <= 1 << 20; size *= 4) {
+    const strings = Buffer.alloc(size)
+    const found: [unknown] = [null]
+    const error = lookUp(id, record, strings, size, found)
+    if (error === errno.ERANGE) continue
+    if (error !== 0 || found[0] === null) return '' as BytePath
+    const end = strings.indexOf(0, nameOffset(record, strings))
+    return strings.latin1Slice(nameOffset(record, strings), end) as BytePath
+  }
+  return '' as BytePath
+}
+
+/** Where in `strings` the name lies that the record's first field points to. */
+function nameOffset(record: Buffer, strings: Buffer): number {
+  const pointer = low === 0 ? record.readBigUInt64LE(0) : record.readBigUInt64BE(0)
+  return Number(pointer - BigInt(koffi.address(strings)))
+}

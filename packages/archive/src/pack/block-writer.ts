@@ -1,0 +1,75 @@
+import { frameBytesMax } from '../limits.ts'
+
+/** Gets an empty block of `frameBytesMax` bytes, blocking until there is one; takes a full one. */
+export interface BlockExchange {
+  take(): ArrayBuffer
+  give(block: ArrayBuffer, length: number): void
+}
+
+/**
+ * The tar stream, cut into blocks. Small pieces are copied in; the content of files is read into `free` directly and
+ * then counted by `advance`.
+ */
+export class BlockWriter {
+  readonly #exchange: BlockExchange
+  #block: Buffer
+  #used = 0
+  #emitted = 0
+
+  constructor(exchange: BlockExchange) {
+    this.#exchange = exchange
+    this.#block = Buffer.from(exchange.take())
+  }
+
+  /** Offset in the tar stream of the next byte. */
+  get offset(): number {
+    return this.#emitted + this.#used
+  }
+
+  /** Bytes of the stream that lie in blocks already given away. */
+  get emitted(): number {
+    return this.#emitted
+  }
+
+  /** The block that is being filled; what may be written begins at `position` and ends at its end. */
+  get block(): Buffer {
+    return this.#block
+  }
+
+  get position(): number {
+    return this.#used
+  }
+
+  /** Counts `length` bytes that were put at `position`. Never leaves a full block, so there is always room. */
+  advance(length: number): void {
+    this.#used += length
+    if (this.#used === frameBytesMax) this.flush()
+  }
+
+  write(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; ) {
+      const piece = bytes.subarray(at, at + frameBytesMax - this.#used)
+      this.#block.set(piece, this.#used)
+      at += piece.length
+      this.advance(piece.length)
+    }
+  }
+
+  writeZeros(count: number): void {
+    for (let left = count; left > 0; ) {
+      const length = Math.min(left, frameBytesMax - this.#used)
+      this.#block.fill(0, this.#used, this.#used + length)
+      left -= length
+      this.advance(length)
+    }
+  }
+
+  /** Gives away what the block holds so far, if anything. */
+  flush(): void {
+    if (this.#used === 0) return
+    this.#exchange.give(this.#block.buffer as ArrayBuffer, this.#used)
+    this.#emitted += this.#used
+    this.#used = 0
+    this.#block = Buffer.from(this.#exchange.take())
+  }
+}

@@ -1,0 +1,67 @@
+/** Thread that walks, reads and fills blocks. Its owner is `Packing`; the messages between the two are types here. */
+import { type MessagePort, parentPort, receiveMessageOnPort, type Transferable, workerData } from 'node:worker_threads'
+import type { ArchiveEnd, ArchiveHeader, Counts } from '../entry.ts'
+import { frameBytesMax } from '../limits.ts'
+import { BlockWriter } from './block-writer.ts'
+import { IndexWriter } from './index-writer.ts'
+import { outcomeOf, PackingCancelled, type PackWarning, packSelection, type Selection } from './packer.ts'
+import { SharedState } from './shared-state.ts'
+
+export interface PackerRequest {
+  selection: Selection
+  header: ArchiveHeader
+  /** Named paths that could not be selected: they make the outcome `incomplete` at best. */
+  missing: number
+  listOnly: boolean
+  /** Blocks in use at once. */
+  blocksMax: number
+  state: SharedArrayBuffer
+  /** Brings empty blocks back. */
+  blocks: MessagePort
+}
+
+export type PackerMessage =
+  | { type: 'block'; sequence: number; block: ArrayBuffer; length: number }
+  | { type: 'index'; sequence: number; batch: ArrayBuffer; length: number }
+  | { type: 'warning'; warning: PackWarning }
+  | { type: 'done'; parts: number; counts: Counts; end: ArchiveEnd }
+  | { type: 'failed'; message: string; stack: string }
+
+function run(request: PackerRequest): void {
+  const state = new SharedState(request.state)
+  let sequence = 0
+  let unused = request.blocksMax
+  const post = (message: PackerMessage, transfer: Transferable[] = []) => parentPort!.postMessage(message, transfer)
+  const takeBack = () => receiveMessageOnPort(request.blocks)?.message as ArrayBuffer | undefined
+
+  const index = new IndexWriter(request.header, (encoded) => {
+    const batch = encoded.buffer as ArrayBuffer
+    post({ type: 'index', sequence: sequence++, batch, length: encoded.length }, [batch])
+  })
+  const blocks = new BlockWriter({
+    take() {
+      if (unused-- > 0) return new ArrayBuffer(frameBytesMax)
+      const block = state.waitFor(takeBack)
+      if (block === null) throw new PackingCancelled()
+      return block
+    },
+    give(block, length) {
+      post({ type: 'block', sequence: sequence++, block, length }, [block])
+      index.blockSent()
+    },
+  })
+  const warn = (warning: PackWarning) => post({ type: 'warning', warning })
+  const counts = packSelection(request.selection, { blocks, index, state, warn }, request.listOnly)
+  const end: ArchiveEnd = { outcome: outcomeOf(counts, request.missing), counts, finishedAtMs: Date.now() }
+  index.finish(end)
+  post({ type: 'done', parts: sequence, counts, end })
+}
+
+try {
+  run(workerData as PackerRequest)
+} catch (error) {
+  if (!(error instanceof PackingCancelled)) {
+    const { message, stack } = error instanceof Error ? error : new Error(String(error))
+    parentPort!.postMessage({ type: 'failed', message, stack: stack ?? '' } satisfies PackerMessage)
+  }
+}

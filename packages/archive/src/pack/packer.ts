@@ -1,0 +1,331 @@
+import { createHash, hash } from 'node:crypto'
+import { constants } from 'node:fs'
+import type { ArchiveEnd, Counts, Entry, EntryType } from '../entry.ts'
+import { close, describeErrno, dropPages, errno, FileStatus, groupName, isCached, openFileAt, readInto, readLinkAt, userName } from '../native/libc.ts'
+import type { BytePath } from '../path.ts'
+import { encodeEntryHeader, endOfArchive, paddingBytes } from '../tar-header.ts'
+import type { BlockWriter } from './block-writer.ts'
+import { compileExclusion } from './exclusion.ts'
+import type { IndexWriter } from './index-writer.ts'
+import type { SharedState } from './shared-state.ts'
+import { type Found, type Root, type Visitor, type WalkProblem, walk } from './walk.ts'
+
+/** What to pack. */
+export interface Selection {
+  roots: readonly Root[]
+  /** Patterns of `compileExclusion`. */
+  exclude: readonly string[]
+}
+
+export type PackWarningCode = 'vanished' | 'unreadable' | 'changed' | 'excluded'
+
+/** Something in the tree that did not come whole. */
+export interface PackWarning {
+  code: PackWarningCode
+  path: BytePath
+  message: string
+}
+
+export interface PackerSinks {
+  blocks: BlockWriter
+  index: IndexWriter
+  state: SharedState
+  warn(warning: PackWarning): void
+}
+
+/** A file at least this large is not left in the page cache, unless it was there before. */
+const dropPagesBytesMin = 1024 * 1024
+
+const emptyDigest = hash('sha256', '', 'buffer')
+
+/** Ends the walk when the owner of the packer does not want it any more. */
+export class PackingCancelled extends Error {}
+
+/**
+ * Walks a selection and turns it into tar stream and index, with synchronous calls: for a thread of its own.
+ * What changes, vanishes or cannot be read is told to `warn` and counted, and never ends the run.
+ * With `listOnly`, no content is read and the index alone is written.
+ */
+export function packSelection(selection: Selection, sinks: PackerSinks, listOnly = false): Counts {
+  const packer = new Packer(sinks, listOnly)
+  walk(selection.roots, compileExclusion(selection.exclude), packer)
+  if (!listOnly) sinks.blocks.write(endOfArchive)
+  sinks.blocks.flush()
+  return packer.counts
+}
+
+class Packer implements Visitor {
+  readonly counts: Counts = {
+    files: 0,
+    directories: 0,
+    symlinks: 0,
+    hardlinks: 0,
+    specials: 0,
+    sockets: 0,
+    excluded: 0,
+    changed: 0,
+    vanished: 0,
+    unreadable: 0,
+    contentBytes: 0,
+  }
+  readonly #sinks: PackerSinks
+  readonly #listOnly: boolean
+  readonly #opened = new FileStatus()
+  readonly #users = new Map<number, BytePath>()
+  readonly #groups = new Map<number, BytePath>()
+  /** First names of objects that have several, until all of those have been seen. */
+  readonly #firstNames = new Map<string, { path: BytePath; left: number }>()
+
+  constructor(sinks: PackerSinks, listOnly: boolean) {
+    this.#sinks = sinks
+    this.#listOnly = listOnly
+  }
+
+  approach(path: BytePath): void {
+    if (this.#sinks.state.isCancelled) throw new PackingCancelled()
+    this.#sinks.state.approach(path)
+  }
+
+  problem(kind: WalkProblem, path: BytePath, message: string): void {
+    this.counts[kind]++
+    if (kind !== 'excluded' || this.#listOnly) this.#sinks.warn({ code: kind, path, message })
+  }
+
+  visit(found: Found): void {
+    this.#sinks.state.addEntry()
+    switch (found.status.mode & constants.S_IFMT) {
+      case constants.S_IFREG:
+        return this.#listOnly ? this.#packFileUnread(found) : this.#packFile(found)
+      case constants.S_IFDIR:
+        this.counts.directories++
+        return this.#writeEntry(this.#entry(found, 'directory', found.status))
+      case constants.S_IFLNK:
+        return this.#packLink(found)
+      case constants.S_IFSOCK:
+        this.counts.sockets++
+        return this.#index(this.#entry(found, 'socket', found.status))
+      case constants.S_IFIFO:
+        return this.#packSpecial(found, 'fifo')
+      case constants.S_IFCHR:
+        return this.#packSpecial(found, 'character-device')
+      case constants.S_IFBLK:
+        return this.#packSpecial(found, 'block-device')
+      default:
+        return this.problem('unreadable', found.path, 'an object of a kind that is not known')
+    }
+  }
+
+  #packSpecial(found: Found, type: EntryType): void {
+    const entry = this.#entry(found, type, found.status)
+    if (this.#packHardLink(entry)) return
+    if (type !== 'fifo') entry.device = { major: found.status.deviceMajor, minor: found.status.deviceMinor }
+    this.counts.specials++
+    this.#writeEntry(entry)
+  }
+
+  #packLink(found: Found): void {
+    const target = readLinkAt(found.directory, found.name)
+    if (typeof target === 'number') {
+      const gone = target === -errno.ENOENT || target === -errno.EINVAL
+      this.problem(gone ? 'vanished' : 'unreadable', found.path, `cannot read the link: ${describeErrno(target)}`)
+      return
+    }
+    const entry = this.#entry(found, 'symlink', found.status)
+    if (this.#packHardLink(entry)) return
+    entry.target = target
+    this.counts.symlinks++
+    this.#writeEntry(entry)
+  }
+
+  #packFileUnread(found: Found): void {
+    const entry = this.#entry(found, 'file', found.status)
+    if (this.#packHardLink(entry)) return
+    entry.size = found.status.size
+    this.#countFile(entry)
+    this.#index(entry)
+  }
+
+  #packFile(found: Found): void {
+    const fd = openFileAt(found.directory, found.name)
+    if (fd < 0) {
+      const replaced = fd === -errno.ENOENT || fd === -errno.ELOOP || fd === -errno.ENXIO
+      this.problem(replaced ? 'vanished' : 'unreadable', found.path, `cannot open the file: ${describeErrno(fd)}`)
+      return
+    }
+    try {
+      const status = this.#opened
+      const failure = status.ofDescriptor(fd)
+      if (failure < 0) this.problem('unreadable', found.path, `cannot look at the file: ${describeErrno(failure)}`)
+      else if ((status.mode & constants.S_IFMT) !== constants.S_IFREG) {
+        this.problem('vanished', found.path, 'the file was replaced by something else while it was opened')
+      } else this.#packOpenFile(found, fd, status)
+    } finally {
+      close(fd)
+    }
+  }
+
+  /** The attributes come from the open file, so that they and the content are of one object. */
+  #packOpenFile(found: Found, fd: number, status: FileStatus): void {
+    const entry = this.#entry(found, 'file', status)
+    if (this.#packHardLink(entry)) return
+    entry.size = status.size
+    this.#sinks.blocks.write(encodeEntryHeader(entry))
+    const offset = this.#sinks.blocks.offset
+    entry.digest = this.#copyContent(entry, fd)
+    if (entry.size > 0) entry.extents = [{ archive: null, offset, length: entry.size }]
+    this.#sinks.blocks.writeZeros(paddingBytes(entry.size))
+    this.#noticeChange(entry, fd)
+    this.#countFile(entry)
+    this.#index(entry)
+  }
+
+  #countFile(entry: Entry): void {
+    this.counts.files++
+    this.counts.contentBytes += entry.size
+  }
+
+  /** Reads exactly `entry.size` bytes into the stream, padded with zeros where there are fewer. Returns their SHA-256. */
+  #copyContent(entry: Entry, fd: number): Uint8Array {
+    if (entry.size === 0) return emptyDigest
+    const { blocks, state } = this.#sinks
+    const large = entry.size >= dropPagesBytesMin
+    const dropAfterwards = large && !isCached(fd)
+    // The usual small file: one read, and hashed in one call.
+    const fits = entry.size <= blocks.block.length - blocks.position
+    const running = fits ? null : createHash('sha256')
+    let digest: Uint8Array | null = null
+    for (let left = entry.size; left > 0; ) {
+      const { block, position } = blocks
+      const wanted = Math.min(left, block.length - position)
+      const length = this.#fill(entry, fd, block, position, wanted)
+      const piece = block.subarray(position, position + length)
+      if (running === null) digest = hash('sha256', piece, 'buffer')
+      else running.update(piece)
+      left -= length
+      state.addContent(length)
+      if (state.isCancelled) throw new PackingCancelled()
+      blocks.advance(length)
+      if (dropAfterwards) dropPages(fd, entry.size - left)
+    }
+    return digest ?? running!.digest()
+  }
+
+  /** Fills `length` bytes of the block from the file. Where it ends early or fails, the rest is zeros and reported. */
+  #fill(entry: Entry, fd: number, block: Buffer, position: number, length: number): number {
+    let filled = 0
+    while (filled < length) {
+      const read = readInto(fd, block, position + filled, length - filled)
+      if (read === -errno.EINTR) continue
+      if (read <= 0) {
+        block.fill(0, position + filled, position + length)
+        this.#reportShort(entry, read)
+        return length
+      }
+      filled += read
+    }
+    return length
+  }
+
+  #reportShort(entry: Entry, read: number): void {
+    if (entry.changedWhileRead) return
+    entry.changedWhileRead = true
+    if (read < 0) {
+      this.problem('unreadable', entry.path, `cannot read the file: ${describeErrno(read)}; the rest was filled with zeros`)
+      return
+    }
+    this.counts.changed++
+    const message = 'the file became shorter while it was read; the rest was filled with zeros'
+    this.#sinks.warn({ code: 'changed', path: entry.path, message })
+  }
+
+  #noticeChange(entry: Entry, fd: number): void {
+    const status = this.#opened
+    if (entry.changedWhileRead || status.ofDescriptor(fd) < 0) return
+    const { mtimeSeconds, mtimeNanoseconds, ctimeSeconds, ctimeNanoseconds, size } = status
+    const sameContent = size === entry.size && mtimeSeconds === entry.mtimeSeconds && mtimeNanoseconds === entry.mtimeNanoseconds
+    if (sameContent && ctimeSeconds === entry.ctimeSeconds && ctimeNanoseconds === entry.ctimeNanoseconds) return
+    entry.changedWhileRead = !sameContent
+    if (sameContent) return
+    this.counts.changed++
+    const message = size > entry.size ? 'the file grew while it was read; it was cut at its first size' : 'the file was written to while it was read'
+    this.#sinks.warn({ code: 'changed', path: entry.path, message })
+  }
+
+  /** Writes a further name of an object that was packed before. False where this is the first. */
+  #packHardLink(entry: Entry): boolean {
+    if (entry.nlink < 2) return false
+    // With the ctime, as the number of an inode may pass to a new file during the run.
+    const key = `${entry.dev}:${entry.ino}:${entry.ctimeSeconds}:${entry.ctimeNanoseconds}`
+    const first = this.#firstNames.get(key)
+    if (first === undefined) {
+      this.#firstNames.set(key, { path: entry.path, left: entry.nlink - 1 })
+      return false
+    }
+    first.left--
+    if (first.left === 0) this.#firstNames.delete(key)
+    entry.type = 'hardlink'
+    entry.target = first.path
+    this.counts.hardlinks++
+    this.#writeEntry(entry)
+    return true
+  }
+
+  #writeEntry(entry: Entry): void {
+    if (!this.#listOnly) this.#sinks.blocks.write(encodeEntryHeader(entry))
+    this.#index(entry)
+  }
+
+  #index(entry: Entry): void {
+    const { blocks, index } = this.#sinks
+    index.add(entry)
+    if (!index.isFull) return
+    blocks.flush()
+    index.send()
+  }
+
+  #entry(found: Found, type: EntryType, status: FileStatus): Entry {
+    return {
+      path: found.path,
+      type,
+      mode: status.mode & 0o7777,
+      uid: status.uid,
+      gid: status.gid,
+      user: this.#userName(status.uid),
+      group: this.#groupName(status.gid),
+      size: 0,
+      mtimeSeconds: status.mtimeSeconds,
+      mtimeNanoseconds: status.mtimeNanoseconds,
+      ctimeSeconds: status.ctimeSeconds,
+      ctimeNanoseconds: status.ctimeNanoseconds,
+      ino: status.ino,
+      dev: status.dev,
+      nlink: status.nlink,
+      target: null,
+      device: null,
+      xattrs: null,
+      digest: null,
+      extents: [],
+      changedWhileRead: false,
+      ancestor: found.ancestor,
+    }
+  }
+
+  #userName(uid: number): BytePath {
+    let name = this.#users.get(uid)
+    if (name === undefined) this.#users.set(uid, (name = userName(uid)))
+    return name
+  }
+
+  #groupName(gid: number): BytePath {
+    let name = this.#groups.get(gid)
+    if (name === undefined) this.#groups.set(gid, (name = groupName(gid)))
+    return name
+  }
+}
+
+/** The outcome of a packing. `missing` is the number of named paths that could not be packed at all. */
+export function outcomeOf(counts: Counts, missing: number): ArchiveEnd['outcome'] {
+  if (counts.files + counts.symlinks + counts.hardlinks + counts.specials === 0) return 'failed'
+  if (counts.unreadable > 0 || missing > 0) return 'incomplete'
+  return counts.changed > 0 || counts.vanished > 0 ? 'complete-with-changes' : 'complete'
+}

@@ -1,0 +1,207 @@
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import type { ArchiveEnd, ArchiveHeader } from '../entry.ts'
+import { ArchiveError } from '../errors.ts'
+import { frameCompressedBytesMax } from '../limits.ts'
+import { type BytePath, textFromBytes } from '../path.ts'
+import type { CompressorPool } from './compressor-pool.ts'
+import type { PackWarning, Selection } from './packer.ts'
+import type { PackerMessage, PackerRequest } from './packer-worker.ts'
+import { SharedState } from './shared-state.ts'
+
+export interface PackingOptions {
+  selection: Selection
+  header: ArchiveHeader
+  /** Named paths that could not be selected: they make the outcome `incomplete` at best. */
+  missing?: number
+  /** Read no content: the parts are index frames only. */
+  listOnly?: boolean
+  /** zstd's. */
+  compressionLevel?: number | undefined
+  /** A file system that lets the packer wait for longer ends the run. */
+  stallMs?: number
+  onWarning?: (warning: PackWarning) => void
+}
+
+/** A piece of the archive file: a data frame or an index frame. */
+export interface Part {
+  kind: 'frame' | 'index'
+  /** Valid until `release`. */
+  bytes: Buffer
+  /** To be called once, when the bytes were written: the packer goes on only as far as parts are released. */
+  release(): void
+}
+
+export interface PackingProgress {
+  entries: number
+  contentBytes: number
+  path: BytePath
+}
+
+/** Blocks in work beyond two for each compressor thread: one that is filled, and some on their way to the reader. */
+const blocksBeyondThreads = 3
+
+const stallCheckIntervalMs = 1000
+
+/**
+ * A run of the packer: a thread that reads the tree, a pool that compresses, and here the frames in their order.
+ *
+ * To be iterated once. The iteration ends after the last index frame, and then `end` tells the outcome; it throws an
+ * `ArchiveError` where packing failed as a whole (`pack-failed`), or where the file system did not answer for
+ * `stallMs` (`pack-stalled`, names the path). Leaving the loop early, or `cancel`, ends the thread.
+ */
+export class Packing implements AsyncIterable<Part> {
+  readonly #options: PackingOptions
+  readonly #pool: CompressorPool
+  readonly #state = new SharedState()
+  readonly #worker: Worker
+  readonly #blocks: MessagePort
+  readonly #spareOutputs: ArrayBuffer[] = []
+  /** Parts that were compressed before their turn came. */
+  readonly #ready = new Map<number, Part>()
+  #next = 0
+  #partsTotal = Number.POSITIVE_INFINITY
+  #end: ArchiveEnd | null = null
+  #failure: Error | null = null
+  #wake: (() => void) | null = null
+  #stallCheck: NodeJS.Timeout
+
+  constructor(options: PackingOptions, pool: CompressorPool) {
+    this.#options = options
+    this.#pool = pool
+    const { port1, port2 } = new MessageChannel()
+    this.#blocks = port1
+    const request: PackerRequest = {
+      selection: options.selection,
+      header: options.header,
+      missing: options.missing ?? 0,
+      listOnly: options.listOnly ?? false,
+      blocksMax: 2 * pool.threads + blocksBeyondThreads,
+      state: this.#state.buffer,
+      blocks: port2,
+    }
+    const script = new URL(`./packer-worker${import.meta.url.slice(-3)}`, import.meta.url)
+    this.#worker = new Worker(script, { workerData: request, transferList: [port2] })
+    this.#worker.on('message', (message: PackerMessage) => this.#receive(message))
+    this.#worker.on('error', (error) => this.#fail(packFailed(error instanceof Error ? error.message : String(error))))
+    this.#worker.on('exit', () => {
+      if (this.#end === null) this.#fail(packFailed('the packer thread ended before its work'))
+    })
+    this.#stallCheck = this.#watchStalls(options.stallMs ?? 300_000)
+  }
+
+  progress(): PackingProgress {
+    return { entries: this.#state.entries, contentBytes: this.#state.contentBytes, path: this.#state.path }
+  }
+
+  /** How the packing ended; only after the iteration did. */
+  get end(): ArchiveEnd {
+    if (this.#end === null) throw new Error('the packing has not ended')
+    return this.#end
+  }
+
+  /** Ends the packing; the iteration throws `error`. */
+  cancel(error: Error): void {
+    this.#fail(error)
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Part, void, void> {
+    try {
+      while (this.#next < this.#partsTotal) {
+        if (this.#failure !== null) throw this.#failure
+        const part = this.#ready.get(this.#next)
+        if (part === undefined) {
+          await new Promise<void>((resolve) => {
+            this.#wake = resolve
+          })
+          continue
+        }
+        this.#ready.delete(this.#next++)
+        yield part
+      }
+    } finally {
+      this.#stop()
+    }
+  }
+
+  #receive(message: PackerMessage): void {
+    switch (message.type) {
+      case 'block':
+        return this.#compress(message.sequence, 'frame', message.block, message.length)
+      case 'index':
+        return this.#compress(message.sequence, 'index', message.batch, message.length)
+      case 'warning':
+        return this.#options.onWarning?.(message.warning)
+      case 'done':
+        this.#end = message.end
+        this.#partsTotal = message.parts
+        this.#wake?.()
+        return
+      case 'failed':
+        return this.#fail(packFailed(message.message))
+    }
+  }
+
+  #compress(sequence: number, kind: Part['kind'], input: ArrayBuffer, length: number): void {
+    const output = this.#spareOutputs.pop() ?? new ArrayBuffer(frameCompressedBytesMax)
+    const level = this.#options.compressionLevel ?? 3
+    this.#pool.compress({ kind, input, length, output, level }).then(
+      (result) => {
+        this.#ready.set(sequence, this.#part(kind, result.input, result.output, result.length))
+        if (sequence === this.#next) this.#wake?.()
+      },
+      (error: Error) => this.#fail(packFailed(error.message)),
+    )
+  }
+
+  /** A block goes back to the packer only when its frame was written, so their number bounds all memory. */
+  #part(kind: Part['kind'], block: ArrayBuffer, output: ArrayBuffer, length: number): Part {
+    return {
+      kind,
+      bytes: Buffer.from(output, 0, length),
+      release: () => {
+        this.#spareOutputs.push(output)
+        if (kind === 'index') return
+        this.#blocks.postMessage(block, [block])
+        this.#state.wake()
+      },
+    }
+  }
+
+  /** Tells a file system that does not answer from a reader that takes nothing: only the former is the packer's. */
+  #watchStalls(stallMs: number): NodeJS.Timeout {
+    let seen = -1
+    let sinceMs = performance.now()
+    return setInterval(() => {
+      const now = performance.now()
+      const { activity } = this.#state
+      if (activity !== seen || this.#state.isWaiting || this.#end !== null) {
+        seen = activity
+        sinceMs = now
+      } else if (now - sinceMs >= stallMs) this.#fail(packStalled(this.#state.path, stallMs))
+    }, stallCheckIntervalMs)
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error
+    this.#wake?.()
+  }
+
+  #stop(): void {
+    clearInterval(this.#stallCheck)
+    this.#state.cancel()
+    this.#blocks.close()
+    // Not awaited: a thread that hangs in a system call ends when that returns.
+    void this.#worker.terminate()
+  }
+}
+
+function packFailed(message: string): ArchiveError {
+  return new ArchiveError('pack-failed', `packing failed: ${message}`)
+}
+
+function packStalled(path: BytePath, stallMs: number): ArchiveError {
+  const shown = `/${textFromBytes(path)}`
+  return new ArchiveError('pack-stalled', `the file system did not answer for ${Math.round(stallMs / 1000)} s at ${shown}`, {
+    hint: `see whether the mount that holds ${shown} is alive, or exclude it`,
+  })
+}

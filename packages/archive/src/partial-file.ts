@@ -1,0 +1,137 @@
+import { constants } from 'node:fs'
+import { type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+const createNew = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
+
+/** What a file is called until it is whole. */
+export const partialSuffix = '.partial'
+
+/**
+ * A file that appears under its name only when it is whole and safe on disk: written as `PATH.partial`, fsynced,
+ * renamed, and its folder fsynced. It never replaces a file.
+ *
+ * One call at a time: await each before the next, which is also what holds back a fast sender. Ends with one of
+ * `commit`, `abandon`, `setAside` and `discard`; after a call that threw, only the last three are left. Errors are
+ * those of the operating system; `EEXIST` where the name is taken.
+ */
+export class PartialFile {
+  /** The path that the file will have. */
+  readonly path: string
+  readonly #file: FileHandle
+  #state: 'open' | 'busy' | 'failed' | 'ended' = 'open'
+  #bytes = 0
+
+  private constructor(path: string, file: FileHandle) {
+    this.path = path
+    this.#file = file
+  }
+
+  /** Begins `PATH.partial`, readable for this user only. */
+  static async create(path: string): Promise<PartialFile> {
+    const file = await open(path + partialSuffix, createNew, 0o600)
+    // Whoever makes the file has to hold its .partial first, so from here on nobody else can.
+    if (!(await exists(path))) return new PartialFile(path, file)
+    await file.close()
+    await unlink(path + partialSuffix)
+    throw nameTaken(path)
+  }
+
+  /** Bytes written so far. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** Where the file is until it is committed. */
+  get partialPath(): string {
+    return this.path + partialSuffix
+  }
+
+  /** Appends all of `bytes`, which the caller may reuse once the promise has settled. */
+  async write(bytes: Uint8Array): Promise<void> {
+    await this.#exclusively(async () => {
+      for (let offset = 0; offset < bytes.byteLength; ) {
+        const { bytesWritten } = await this.#file.write(bytes, offset, bytes.byteLength - offset, this.#bytes)
+        if (bytesWritten === 0) throw new Error('the file system took no bytes')
+        offset += bytesWritten
+        this.#bytes += bytesWritten
+      }
+    })
+  }
+
+  /** fsync, rename, fsync of the folder, in this order: a power loss leaves either the whole file or none. */
+  async commit(): Promise<void> {
+    await this.#exclusively(async () => {
+      await this.#file.sync()
+      await this.#file.close()
+      if (await exists(this.path)) throw nameTaken(this.path)
+      await rename(this.partialPath, this.path)
+      await syncFolder(dirname(this.path))
+    })
+    this.#state = 'ended'
+  }
+
+  /** Gives up, and leaves what was written as `PATH.partial`. Calling it again does nothing. */
+  async abandon(): Promise<void> {
+    if (this.#state === 'ended') return
+    this.#state = 'ended'
+    // What was written is not trusted anyway, and a file that was closed before only says so.
+    await this.#file.close().catch(() => {})
+  }
+
+  /** Gives up, and keeps what was written as `PATH.REASON.partial`. Returns that path. */
+  async setAside(reason: string): Promise<string> {
+    const aside = `${this.path}.${reason}${partialSuffix}`
+    await this.abandon()
+    await rename(this.partialPath, aside)
+    await syncFolder(dirname(aside))
+    return aside
+  }
+
+  /** Gives up, and removes what was written. */
+  async discard(): Promise<void> {
+    await this.abandon()
+    await unlink(this.partialPath)
+  }
+
+  async #exclusively(work: () => Promise<void>): Promise<void> {
+    if (this.#state !== 'open') throw new Error(`${this.partialPath}: the file is ${this.#state}`)
+    this.#state = 'busy'
+    try {
+      await work()
+      this.#endBusy('open')
+    } catch (error) {
+      this.#endBusy('failed')
+      throw error
+    }
+  }
+
+  /** Unless it was abandoned in the meantime. */
+  #endBusy(state: 'open' | 'failed'): void {
+    if (this.#state === 'busy') this.#state = state
+  }
+}
+
+/** Makes sure that names that were made, changed or removed in a folder survive a power loss. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await lstat(path)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
+  }
+}
+
+function nameTaken(path: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`EEXIST: file already exists, '${path}'`), { code: 'EEXIST', path })
+}

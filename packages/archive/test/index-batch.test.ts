@@ -1,0 +1,265 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { Packr, Unpackr } from 'msgpackr'
+import {
+  ArchiveError,
+  type BytePath,
+  batchArchivesMax,
+  bufferFromBytePath,
+  comparePaths,
+  decodeIndexBatch,
+  type Entry,
+  encodeIndexBatch,
+  type IndexBatch,
+  IndexBatchEncoder,
+  type IndexKind,
+  IndexSequence,
+  indexBatchBytesMax,
+} from '../src/index.ts'
+import * as arbitrary from './arbitraries.ts'
+import { bytes, end, entry, file, header, other } from './sample.ts'
+
+const entries = fc.array(arbitrary.entry, { maxLength: 20 }).map((all) => {
+  const sorted = all.sort((a, b) => comparePaths(a.path, b.path))
+  return sorted.filter(({ path }, i) => i === 0 || path !== sorted[i - 1]!.path)
+})
+
+/** Entries with all bytes as plain arrays, so that views and copies compare equal. */
+function plain(batch: IndexBatch): unknown {
+  const entries = batch.entries.map((entry) => ({
+    ...entry,
+    digest: entry.digest && [...entry.digest],
+    xattrs: entry.xattrs && [...entry.xattrs].map(([name, value]) => [name, [...value]]),
+  }))
+  return { ...batch, entries }
+}
+
+function code(action: () => unknown): string {
+  try {
+    action()
+  } catch (error) {
+    assert.ok(error instanceof ArchiveError, String(error))
+    return error.code
+  }
+  return 'none'
+}
+
+function decodeOne(entry: Entry, kind?: IndexKind): string {
+  return code(() => decodeIndexBatch(encodeIndexBatch({ header: null, entries: [entry], end: null }), kind))
+}
+
+test('every batch reads back as it was', () => {
+  fc.assert(
+    fc.property(entries, fc.boolean(), fc.boolean(), (entries, first, last) => {
+      const batch = { header: first ? header : null, entries, end: last ? end : null }
+      assert.deepEqual(plain(decodeIndexBatch(encodeIndexBatch(batch))), plain(batch))
+    }),
+    { numRuns: 300 },
+  )
+})
+
+test('a batch is the msgpack that the format describes', () => {
+  const archive = '2026-11-20T030000Z-full.tar.zst'
+  const { entry: hosts } = file('etc/hosts', 'x', { uid: 4_000_000_000, ino: 2n ** 60n, mtimeSeconds: -5 })
+  hosts.extents = [
+    { archive, offset: 2 ** 40, length: 1 },
+    { archive: null, offset: 512, length: 2 },
+  ]
+  hosts.size = 3
+  hosts.xattrs = new Map([['user.a', Buffer.from([1])]])
+  hosts.ancestor = true
+  const disk = other('dev/sda', 'block-device', { device: { major: 8, minor: 0 }, changedWhileRead: true }).entry
+  const unpackr = new Unpackr({ useRecords: false, int64AsType: 'auto' } as ConstructorParameters<typeof Unpackr>[0])
+  const batch = unpackr.unpack(encodeIndexBatch({ header, entries: [disk, hosts], end })) as Record<string, unknown>
+  assert.deepEqual(Object.keys(batch), ['v', 'header', 'archives', 'entries', 'end'])
+  assert.deepEqual(batch.header, { ...header, paths: header.paths.map(asBuffer), exclude: header.exclude.map(asBuffer) })
+  assert.deepEqual(batch.archives, [archive])
+  assert.deepEqual(batch.end, { ...end, counts: { ...end.counts } })
+  const root = asBuffer('root')
+  assert.deepEqual(batch.entries, [
+    [asBuffer('dev/sda'), 7, 0o644, 0, 0, root, root, 0, 1_700_000_000, 123_456_789, 1_700_000_001, 987_654_321]
+      .concat([4711, 2049, 1])
+      .concat([null, [8, 0], null, null, [], 1] as never[]),
+    [asBuffer('etc/hosts'), 0, 0o644, 4_000_000_000, 0, root, root, 3, -5, 123_456_789, 1_700_000_001, 987_654_321]
+      .concat([2n ** 60n, 2049, 1] as never[])
+      .concat([null, null, [[asBuffer('user.a'), Buffer.from([1])]], hosts.digest, [[1, 2 ** 40, 1], [0, 512, 2]], 2] as never[]),
+  ])
+})
+
+function asBuffer(text: string): Buffer {
+  return bufferFromBytePath(bytes(text))
+}
+
+test('entries that break a rule of their type are refused', () => {
+  const regular = () => file('f', 'abc', { extents: [{ archive: null, offset: 512, length: 3 }] }).entry
+  const digest = new Uint8Array(32)
+  const device = { major: 1, minor: 3 }
+  assert.equal(decodeOne(regular()), 'none')
+  const wrong: Record<string, Entry> = {
+    'an unsafe path': { ...regular(), path: '../f' as BytePath },
+    'an absolute path': { ...regular(), path: '/f' as BytePath },
+    'a mode with a type in it': { ...regular(), mode: 0o100644 },
+    'an owner of more than 32 bits': { ...regular(), uid: 2 ** 32 },
+    'a NUL in the name of a group': { ...regular(), group: 'a\0b' as BytePath },
+    'a second of nanoseconds': { ...regular(), mtimeNanoseconds: 1_000_000_000 },
+    'a file without a digest': { ...regular(), digest: null },
+    'a digest of 31 bytes': { ...regular(), digest: digest.subarray(1) },
+    'too few extents': { ...regular(), size: 4 },
+    'too many extents': { ...regular(), size: 2 },
+    'a file with a target': { ...regular(), target: bytes('t') },
+    'a file with a device number': { ...regular(), device },
+    'a directory with a size': { ...other('d', 'directory').entry, size: 1 },
+    'a directory with extents': { ...other('d', 'directory').entry, extents: regular().extents },
+    'a directory with a digest': { ...other('d', 'directory').entry, digest },
+    'a symbolic link without a target': other('l', 'symlink').entry,
+    'a symbolic link with an empty target': { ...other('l', 'symlink').entry, target: bytes('') },
+    'a symbolic link with a NUL in it': { ...other('l', 'symlink').entry, target: 'a\0b' as BytePath },
+    'a hard link without a target': other('l', 'hardlink').entry,
+    'a hard link to outside': { ...other('l', 'hardlink').entry, target: bytes('../etc/passwd') },
+    'a hard link to itself': { ...other('l', 'hardlink').entry, target: bytes('l') },
+    'a hard link to what comes later': { ...other('l', 'hardlink').entry, target: bytes('m') },
+    'a device without a number': other('b', 'block-device').entry,
+    'a device number of more than 31 bits': { ...other('b', 'block-device').entry, device: { major: 2 ** 31, minor: 0 } },
+    'an attribute without a name': { ...regular(), xattrs: new Map([['', digest]]) },
+    'an attribute with a NUL in its name': { ...regular(), xattrs: new Map([['a\0', digest]]) },
+  }
+  for (const [what, entry] of Object.entries(wrong)) assert.equal(decodeOne(entry), 'index-invalid', what)
+})
+
+test('extents are in order, apart from each other, and within the largest archive', () => {
+  const withExtents = (...extents: [string | null, number, number][]) => {
+    const size = extents.reduce((sum, [, , length]) => sum + length, 0)
+    const list = extents.map(([archive, offset, length]) => ({ archive, offset, length }))
+    return decodeOne({ ...file('f').entry, size, extents: list })
+  }
+  assert.equal(withExtents([null, 0, 10], [null, 10, 10]), 'none')
+  assert.equal(withExtents([null, 100, 10], ['other.tar.zst', 0, 10], [null, 110, 1], ['other.tar.zst', 10, 1]), 'none')
+  assert.equal(withExtents([null, 0, 10], [null, 9, 10]), 'index-invalid', 'overlap')
+  assert.equal(withExtents([null, 100, 10], ['other.tar.zst', 0, 10], [null, 50, 10]), 'index-invalid', 'order')
+  assert.equal(withExtents([null, 5, 0]), 'index-invalid', 'empty')
+  assert.equal(withExtents([null, 2 ** 45 - 1, 1]), 'none')
+  assert.equal(withExtents([null, 2 ** 45 - 1, 2]), 'index-invalid', 'too far')
+})
+
+test('a listing has sizes but no content, and an archive has both', () => {
+  const listed = { ...file('f', 'abc').entry, digest: null }
+  assert.equal(decodeOne(listed, 'listing'), 'none')
+  assert.equal(decodeOne(listed, 'archive'), 'index-invalid')
+  assert.equal(decodeOne(file('f', 'abc', { extents: [{ archive: null, offset: 0, length: 3 }] }).entry, 'listing'), 'index-invalid')
+})
+
+test('names of archives cannot lead anywhere', () => {
+  for (const archive of ['', '..', '.hidden', '../x', 'a/b', 'a\0', 'ä', 'x'.repeat(256)]) {
+    const extents = [{ archive, offset: 0, length: 1 }]
+    assert.equal(decodeOne({ ...file('f', 'a').entry, extents }), 'entry-limit', archive)
+    const packed = new Packr({ useRecords: false }).pack({ v: 1, archives: [archive], entries: [] })
+    assert.equal(code(() => decodeIndexBatch(packed)), 'index-invalid', archive)
+  }
+})
+
+test('what is not the map of a batch is refused', () => {
+  const packr = new Packr({ useRecords: false })
+  assert.equal(code(() => decodeIndexBatch(packr.pack({ v: 1, entries: [] }))), 'none')
+  const wrong: unknown[] = [
+    {},
+    [],
+    null,
+    { v: 2, entries: [] },
+    { v: 1 },
+    { entries: [], v: 1 },
+    { v: 1, entries: [], more: 1 },
+    { v: 1, entries: {} },
+    { v: 1, entries: [[]] },
+    { v: 1, entries: [null] },
+    { v: 1, header: {}, entries: [] },
+    { v: 1, entries: [], end: {} },
+    { v: 1, entries: [], end: { ...end, outcome: 'perfect' } },
+    { v: 1, entries: [], end: { ...end, counts: { ...end.counts, files: -1 } } },
+    { v: 1, header: { ...header, paths: [], exclude: [], kind: 'weekly' }, entries: [] },
+    { v: 1, header: { ...header, paths: [], exclude: [], host: 'a\nb' }, entries: [] },
+  ]
+  for (const value of wrong) assert.equal(code(() => decodeIndexBatch(packr.pack(value))), 'index-invalid', JSON.stringify(value))
+  const whole = encodeIndexBatch({ header, entries: [], end })
+  assert.equal(code(() => decodeIndexBatch(Buffer.concat([whole, Buffer.from([0xc0])]))), 'index-invalid')
+  assert.equal(code(() => decodeIndexBatch(Buffer.alloc(indexBatchBytesMax + 1))), 'index-invalid')
+})
+
+test('paths ascend within a batch and from one to the next', () => {
+  const batch = (...paths: string[]): IndexBatch => ({ header: null, entries: paths.map((path) => other(path, 'fifo').entry), end: null })
+  const decode = (...paths: string[]) => code(() => decodeIndexBatch(encodeIndexBatch(batch(...paths))))
+  assert.equal(decode('a', 'a/b', 'a.b'), 'none')
+  assert.equal(decode('a', 'a'), 'index-order')
+  assert.equal(decode('a.b', 'a/b'), 'index-order')
+
+  const sequence = new IndexSequence()
+  assert.equal(code(() => sequence.accept(batch('a'))), 'index-invalid', 'no header')
+  sequence.accept({ ...batch('a', 'b'), header })
+  sequence.accept(batch())
+  assert.equal(code(() => sequence.accept(batch('b'))), 'index-order')
+  assert.equal(code(() => sequence.accept({ ...batch('c'), header })), 'index-invalid', 'a second header')
+  assert.equal(code(() => sequence.finish()), 'index-incomplete')
+  sequence.accept({ ...batch('c'), end })
+  sequence.finish()
+  assert.equal(code(() => sequence.accept(batch('d'))), 'index-invalid', 'after the end')
+})
+
+test('a full batch says so, and what was refused fits into the next one', () => {
+  const encoder = new IndexBatchEncoder(header)
+  const paths = Array.from({ length: 40 }, (_, i) => `${String(i).padStart(2, '0')}/${'x'.repeat(200_000)}`)
+  const batches: Buffer[] = []
+  for (const path of paths) {
+    if (encoder.add(entry(path, { type: 'fifo' }))) continue
+    batches.push(encoder.take())
+    assert.equal(encoder.entryCount, 0)
+    assert.ok(encoder.add(entry(path, { type: 'fifo' })))
+  }
+  batches.push(encoder.take(end))
+  assert.ok(batches.every((batch) => batch.length <= indexBatchBytesMax))
+  const sequence = new IndexSequence()
+  const decoded = batches.map((batch) => decodeIndexBatch(batch))
+  for (const batch of decoded) sequence.accept(batch)
+  sequence.finish()
+  assert.deepEqual(decoded.flatMap(({ entries }) => entries.map(({ path }) => path)), paths)
+})
+
+test('the largest entry of all fits into a batch', () => {
+  const archives = Array.from({ length: batchArchivesMax }, (_, i) => `${i}-`.padEnd(255, 'x'))
+  const largest: Entry = {
+    ...file(`y${'x'.repeat(256 * 1024 - 1)}`, '', { user: bytes('u'.repeat(256)), group: bytes('g'.repeat(256)) }).entry,
+    xattrs: new Map(Array.from({ length: 4096 }, (_, i) => [`user.${i}`.padEnd(100, 'x'), Buffer.alloc(28)])),
+    extents: Array.from({ length: 8192 }, (_, i) => ({ archive: archives[i % 1024]!, offset: 2 ** 40 + i * 2 ** 31, length: 2 ** 31 })),
+    size: 2 ** 44,
+  }
+  const encoded = encodeIndexBatch({ header: null, entries: [largest], end })
+  assert.ok(encoded.length > 1024 * 1024)
+  assert.deepEqual(decodeIndexBatch(encoded).entries[0]!.extents, largest.extents)
+})
+
+test('an entry that no reader would take is not written', () => {
+  const wrong: Record<string, Partial<Entry>> = {
+    path: { path: 'x'.repeat(256 * 1024 + 1) as BytePath },
+    target: { type: 'symlink', target: 'x'.repeat(4097) as BytePath },
+    user: { user: 'x'.repeat(257) as BytePath },
+    extents: { extents: new Array(8193).fill({ archive: null, offset: 0, length: 1 }) },
+    archives: { extents: Array.from({ length: 1025 }, (_, i) => ({ archive: `a${i}`, offset: 0, length: 1 })) },
+    'xattr name': { xattrs: new Map([['x'.repeat(256), Buffer.alloc(1)]]) },
+    'xattr value': { xattrs: new Map([['x', Buffer.alloc(512 * 1024)]]) },
+    'xattr count': { xattrs: new Map(Array.from({ length: 4097 }, (_, i) => [String(i), Buffer.alloc(1)])) },
+  }
+  for (const [what, fields] of Object.entries(wrong)) {
+    const encoder = new IndexBatchEncoder(null)
+    assert.equal(code(() => encoder.add(entry('f', fields))), 'entry-limit', what)
+    assert.equal(encoder.entryCount, 0)
+  }
+})
+
+test('a header that is too large is refused by its writer', () => {
+  const withHeader = (fields: object) => code(() => encodeIndexBatch({ header: { ...header, ...fields }, entries: [], end: null }))
+  assert.equal(withHeader({ paths: ['/x'.repeat(50_000)] }), 'none')
+  assert.equal(withHeader({ host: '' }), 'entry-limit')
+  assert.equal(withHeader({ host: 'a\x1b[31m' }), 'entry-limit')
+  assert.equal(withHeader({ software: 'x'.repeat(257) }), 'entry-limit')
+  assert.equal(withHeader({ paths: new Array(4097).fill('/') }), 'entry-limit')
+  assert.equal(withHeader({ exclude: ['x'.repeat(256 * 1024 + 1)] }), 'entry-limit')
+})

@@ -1,0 +1,153 @@
+import { createHash } from 'node:crypto'
+import {
+  ArchiveAssembly,
+  type ArchiveEnd,
+  type ArchiveHeader,
+  type BytePath,
+  bytesFromText,
+  compressFrame,
+  type Entry,
+  encodeEntryHeader,
+  endOfArchive,
+  frameBytesMax,
+  IndexBatchEncoder,
+  indexFrameMagic,
+  paddingBytes,
+  wrapSkippable,
+} from '../src/index.ts'
+
+/** Entries and archives for tests, made in the simplest way there is: all in memory, without the packer. */
+
+export interface Member {
+  entry: Entry
+  content: Buffer
+}
+
+/** A path or name from text, in which `\udc80` to `\udcff` are bytes that are not UTF-8. */
+export function bytes(text: string): BytePath {
+  return bytesFromText(text)
+}
+
+/** An entry with the given fields; all others are those of an empty file of root. */
+export function entry(path: string, fields: Partial<Entry> = {}): Entry {
+  return {
+    path: bytes(path),
+    type: 'file',
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    user: bytes('root'),
+    group: bytes('root'),
+    size: 0,
+    mtimeSeconds: 1_700_000_000,
+    mtimeNanoseconds: 123_456_789,
+    ctimeSeconds: 1_700_000_001,
+    ctimeNanoseconds: 987_654_321,
+    ino: 4711,
+    dev: 2049,
+    nlink: 1,
+    target: null,
+    device: null,
+    xattrs: null,
+    digest: null,
+    extents: [],
+    changedWhileRead: false,
+    ancestor: false,
+    ...fields,
+  }
+}
+
+export function file(path: string, content: Uint8Array | string = '', fields: Partial<Entry> = {}): Member {
+  const buffer = typeof content === 'string' ? Buffer.from(content) : Buffer.from(content)
+  const digest = createHash('sha256').update(buffer).digest()
+  return { entry: entry(path, { size: buffer.length, digest, ...fields }), content: buffer }
+}
+
+export function other(path: string, type: Entry['type'], fields: Partial<Entry> = {}): Member {
+  return { entry: entry(path, { type, ...fields }), content: Buffer.alloc(0) }
+}
+
+export const header: ArchiveHeader = {
+  host: 'web1',
+  kind: 'full',
+  startedAtMs: Date.UTC(2026, 10, 21, 3),
+  software: 'central-backup 0.1.0',
+  paths: ['/etc', '/home/caf\udce9'],
+  exclude: ['**/node_modules', '*.tmp'],
+}
+
+export const end: ArchiveEnd = {
+  outcome: 'complete',
+  counts: {
+    files: 1,
+    directories: 2,
+    symlinks: 3,
+    hardlinks: 4,
+    specials: 5,
+    sockets: 6,
+    excluded: 7,
+    changed: 8,
+    vanished: 9,
+    unreadable: 10,
+    contentBytes: 2 ** 53 - 1,
+  },
+  finishedAtMs: Date.UTC(2026, 10, 21, 3, 5),
+}
+
+/** The tar stream of the members, whose entries get their extents on the way. */
+export function buildTar(members: readonly Member[]): Buffer {
+  const pieces: Buffer[] = []
+  let offset = 0
+  const write = (piece: Buffer) => {
+    pieces.push(piece)
+    offset += piece.length
+  }
+  for (const { entry, content } of members) {
+    if (entry.type !== 'socket') write(Buffer.from(encodeEntryHeader(entry)))
+    if (content.length > 0) entry.extents = [{ archive: null, offset, length: content.length }]
+    write(content)
+    write(Buffer.alloc(paddingBytes(content.length)))
+  }
+  write(endOfArchive)
+  return Buffer.concat(pieces)
+}
+
+export interface BuildOptions {
+  /** Tar stream in a data frame. */
+  frameBytes?: number
+  /** Entries in an index batch; each index frame stands after the data frame that completes its last entry. */
+  batchEntries?: number
+}
+
+/** A whole archive of the members, which stand in path order. */
+export function buildArchive(members: readonly Member[], options: BuildOptions = {}): Buffer {
+  const { frameBytes = frameBytesMax, batchEntries = Number.POSITIVE_INFINITY } = options
+  const tar = buildTar(members)
+  const assembly = new ArchiveAssembly()
+  const pieces: Buffer[] = []
+  let written = 0
+  const writeTarUpTo = (offset: number) => {
+    while (written < offset) {
+      const frame = compressFrame(tar.subarray(written, written + frameBytes))
+      written += frameBytes
+      assembly.addFrame(frame)
+      pieces.push(frame)
+    }
+  }
+  const writeIndex = (batch: Buffer) => {
+    const frame = wrapSkippable(indexFrameMagic, compressFrame(batch))
+    assembly.addIndex(frame)
+    pieces.push(frame)
+  }
+  const encoder = new IndexBatchEncoder(header)
+  for (const { entry } of members) {
+    if (encoder.entryCount >= batchEntries || !encoder.add(entry)) {
+      writeIndex(encoder.take())
+      if (!encoder.add(entry)) throw new Error('an entry does not fit into an empty batch')
+    }
+    for (const { offset, length } of entry.extents) writeTarUpTo(offset + length)
+  }
+  writeTarUpTo(tar.length)
+  writeIndex(encoder.take(end))
+  return Buffer.concat([...pieces, assembly.finish().seekTable])
+}

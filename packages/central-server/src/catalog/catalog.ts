@@ -1,0 +1,203 @@
+import type { Outcome, RunKind } from '@central-backup/archive'
+import type Database from 'better-sqlite3'
+import { LeaseLostError } from '../errors.ts'
+import { toCatalogError, withCatalogErrors } from './failure.ts'
+import { type Migration, migrate, readMigrations } from './migrate.ts'
+import { openDatabase } from './open.ts'
+import { prepareStatements, type RunRow, type Statements } from './statements.ts'
+
+/** How many warnings of a run are kept; all are counted. */
+export const warningsKeptMax = 1000
+
+/** Messages of errors and warnings are cut to this. */
+export const messageLengthMax = 4096
+
+/** What was counted in a run, by name, like `files` or `directories`. */
+export type RunCounts = Record<string, number>
+
+export interface RunWarning {
+  code: string
+  /** For people; `null` where the warning is of no path. */
+  path: string | null
+  message: string
+}
+
+export interface Run {
+  id: number
+  host: string
+  kind: RunKind
+  /** `running` until it is one of the four. */
+  outcome: Outcome | 'running'
+  startedAtMs: number
+  finishedAtMs: number | null
+  error: { code: string; message: string } | null
+  /** What the run left, or `null`. */
+  archive: { name: string; bytes: number; digest: Uint8Array } | null
+  contentBytes: number
+  counts: RunCounts
+  /** How many there were; `warnings` lists at most `warningsKeptMax` of them. */
+  warningCount: number
+  warnings: RunWarning[]
+}
+
+/** How a run ended. */
+export interface RunResult {
+  outcome: Outcome
+  /** As it was in the end: an agent may make a full one where an incremental one was wanted. */
+  kind: RunKind
+  error: { code: string; message: string } | null
+  archive: { name: string; bytes: number; digest: Uint8Array } | null
+  contentBytes: number
+  counts: RunCounts
+  warningCount: number
+  warnings: readonly RunWarning[]
+}
+
+export interface CatalogOptions {
+  /** Milliseconds since 1970. */
+  now?: () => number
+  migrations?: readonly Migration[]
+}
+
+/**
+ * What the server knows of its hosts and runs: one SQLite database, which can be rebuilt from the archives. Calls are
+ * synchronous and short. Every method throws `CatalogError`, or `StorageError` for the disk below it.
+ */
+export class Catalog implements Disposable {
+  readonly file: string
+  readonly now: () => number
+  /** `false` on a read-only disk: then everything that writes throws `StorageError` `read-only`. */
+  readonly writable: boolean
+  /** For the modules beside this one. */
+  readonly database: Database.Database
+  readonly statements: Statements
+  readonly #close: () => void
+
+  /** Opens the catalog, and makes it or brings its schema up to date where needed. `close` it in the end. */
+  constructor(file: string, options: CatalogOptions = {}) {
+    this.file = file
+    this.now = options.now ?? Date.now
+    const { database, writable, close } = withCatalogErrors(file, () => openDatabase(file))
+    try {
+      migrate(database, options.migrations ?? readMigrations(), file)
+      this.statements = prepareStatements(database)
+    } catch (error) {
+      close()
+      throw toCatalogError(error, file)
+    }
+    this.database = database
+    this.writable = writable
+    this.#close = close
+  }
+
+  close(): void {
+    this.#close()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  /** Names of all hosts that ever had a run or a lease, sorted. */
+  hostNames(): string[] {
+    return withCatalogErrors(this.file, () => this.statements.hostNames.all())
+  }
+
+  /** Notes that a run begins, under the lease `token` of its host. Returns its id. */
+  beginRun(run: { host: string; kind: RunKind; leaseToken: string; startedAtMs: number }): number {
+    return this.transaction(() => {
+      this.#requireLease(run.leaseToken, run.host)
+      const { host, kind, startedAtMs } = run
+      const { lastInsertRowid } = this.statements.insertRun.run({
+        host,
+        kind,
+        startedAtMs,
+        token: run.leaseToken,
+      })
+      return Number(lastInsertRowid)
+    })
+  }
+
+  /**
+   * Notes how a run ended, in one transaction, together with what `also` writes. Throws `LeaseLostError`, and changes
+   * nothing, where the run's lease was taken over: then another run may be at work.
+   */
+  finishRun(id: number, result: RunResult, also: () => void = () => {}): void {
+    this.transaction(() => {
+      const run = this.statements.run.get(id)
+      if (run === undefined) throw new Error(`there is no run ${id}`)
+      this.#requireLease(run.lease_token, run.host)
+      const { changes } = this.statements.finishRun.run(toFinishParameters(id, result, this.now()))
+      if (changes !== 1) throw new Error(`run ${id} has ended before`)
+      also()
+    })
+  }
+
+  /** The newest runs first, of one host or of all. */
+  runs(host?: string, limit = Number.MAX_SAFE_INTEGER): Run[] {
+    return withCatalogErrors(this.file, () => {
+      const { runsOfAll, runsOfHost } = this.statements
+      return (host === undefined ? runsOfAll.all(limit) : runsOfHost.all(host, limit)).map(toRun)
+    })
+  }
+
+  /** The newest run of outcome `complete` or `complete-with-changes`. */
+  lastGoodRun(host: string): Run | null {
+    return withCatalogErrors(this.file, () => {
+      const row = this.statements.lastGoodRun.get(host)
+      return row === undefined ? null : toRun(row)
+    })
+  }
+
+  /** Does `work` in a transaction that nobody else writes during, and turns SQLite's errors into ours. */
+  transaction<T>(work: () => T): T {
+    return withCatalogErrors(this.file, () => this.database.transaction(work).immediate())
+  }
+
+  #requireLease(token: string, host: string): void {
+    if (this.statements.leaseIsHeld.get(token) !== undefined) return
+    throw new LeaseLostError(`Another process took over ${host} while this one was at work`, {
+      hint: 'This process did not show a sign of life for a minute: was it stopped, or the machine asleep?',
+    })
+  }
+}
+
+function toFinishParameters(id: number, result: RunResult, finishedAtMs: number): Record<string, unknown> {
+  return {
+    id,
+    outcome: result.outcome,
+    kind: result.kind,
+    finishedAtMs,
+    errorCode: result.error?.code ?? null,
+    errorMessage: result.error?.message.slice(0, messageLengthMax) ?? null,
+    archive: result.archive?.name ?? null,
+    digest: result.archive?.digest ?? null,
+    archiveBytes: result.archive?.bytes ?? 0,
+    contentBytes: result.contentBytes,
+    counts: JSON.stringify(result.counts),
+    warningCount: result.warningCount,
+    warnings: JSON.stringify(result.warnings.slice(0, warningsKeptMax).map(cutWarning)),
+  }
+}
+
+function cutWarning(warning: RunWarning): RunWarning {
+  return { ...warning, message: warning.message.slice(0, messageLengthMax) }
+}
+
+function toRun(row: RunRow): Run {
+  return {
+    id: row.id,
+    host: row.host,
+    kind: row.kind as RunKind,
+    outcome: (row.outcome as Outcome | null) ?? 'running',
+    startedAtMs: row.started_at_ms,
+    finishedAtMs: row.finished_at_ms,
+    error: row.error_code === null ? null : { code: row.error_code, message: row.error_message ?? '' },
+    archive:
+      row.archive === null ? null : { name: row.archive, bytes: row.archive_bytes, digest: row.digest! },
+    contentBytes: row.content_bytes,
+    counts: JSON.parse(row.counts) as RunCounts,
+    warningCount: row.warning_count,
+    warnings: JSON.parse(row.warnings) as RunWarning[],
+  }
+}

@@ -1,0 +1,75 @@
+import { closeSync, constants, copyFileSync, existsSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import Database from 'better-sqlite3'
+import { toStorageError } from '../storage/failure.ts'
+
+const lockTimeoutMs = 15_000
+
+export interface OpenDatabase {
+  database: Database.Database
+  /** `false` where everything that writes fails with `SQLITE_READONLY`. */
+  writable: boolean
+  close(): void
+}
+
+/**
+ * Opens the database `file`, and makes it where it is missing, only for this user. A disk that is full or read-only must
+ * not keep people from seeing what they have, and SQLite's shared memory needs a file: on a full disk the database is
+ * opened without it, for this process alone; on a read-only one, a copy is opened that cannot be written to.
+ */
+export function openDatabase(file: string): OpenDatabase {
+  makePrivateFile(file)
+  try {
+    return openInPlace(file, 'NORMAL')
+  } catch (error) {
+    const code = error instanceof Database.SqliteError ? error.code : ''
+    if (code === 'SQLITE_FULL' || code === 'SQLITE_IOERR_SHMSIZE') return openInPlace(file, 'EXCLUSIVE')
+    if (code === 'SQLITE_CANTOPEN' || code === 'SQLITE_READONLY') return openCopy(file)
+    throw error
+  }
+}
+
+function openInPlace(file: string, lockingMode: 'NORMAL' | 'EXCLUSIVE'): OpenDatabase {
+  const database = new Database(file, { timeout: lockTimeoutMs })
+  try {
+    database.pragma(`locking_mode = ${lockingMode}`)
+    database.pragma('journal_mode = WAL')
+    database.pragma('synchronous = FULL')
+    database.pragma('foreign_keys = ON')
+    return { database, writable: true, close: () => database.close() }
+  } catch (error) {
+    database.close()
+    throw error
+  }
+}
+
+/** The log of what was written last (`-wal`), where a process left it, belongs to the database. */
+function openCopy(file: string): OpenDatabase {
+  const folder = mkdtempSync(join(tmpdir(), 'central-backup-catalog-'))
+  const removeFolder = () => rmSync(folder, { recursive: true, force: true })
+  try {
+    const copy = join(folder, basename(file))
+    copyFileSync(file, copy, constants.COPYFILE_FICLONE)
+    if (existsSync(`${file}-wal`)) copyFileSync(`${file}-wal`, `${copy}-wal`)
+    const { database } = openInPlace(copy, 'EXCLUSIVE')
+    database.pragma('query_only = ON')
+    const close = () => {
+      database.close()
+      removeFolder()
+    }
+    return { database, writable: false, close }
+  } catch (error) {
+    removeFolder()
+    throw error instanceof Database.SqliteError ? error : toStorageError(error, `copy ${file}`)
+  }
+}
+
+/** SQLite gives the files that it makes beside the database the mode of the database. */
+function makePrivateFile(file: string): void {
+  try {
+    if (!existsSync(file)) closeSync(openSync(file, 'a', 0o600))
+  } catch (error) {
+    throw toStorageError(error, `create ${file}`)
+  }
+}

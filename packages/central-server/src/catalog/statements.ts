@@ -1,0 +1,90 @@
+import type Database from 'better-sqlite3'
+
+/** All SQL but the schema stands here. Types of the rows are those of the columns. */
+
+export interface RunRow {
+  id: number
+  host: string
+  kind: string
+  outcome: string | null
+  lease_token: string
+  started_at_ms: number
+  finished_at_ms: number | null
+  error_code: string | null
+  error_message: string | null
+  archive: string | null
+  digest: Buffer | null
+  content_bytes: number
+  archive_bytes: number
+  counts: string
+  warning_count: number
+  warnings: string
+}
+
+export interface LeaseRow {
+  host: string
+  token: string
+  machine: string
+  boot_id: string
+  pid_namespace: string
+  pid: number
+  process_start: string
+  acquired_at_ms: number
+  heartbeat_at_ms: number
+}
+
+const selectRuns = 'SELECT runs.*, hosts.name AS host FROM runs JOIN hosts ON hosts.id = runs.host_id'
+const selectLeases = 'SELECT leases.*, hosts.name AS host FROM leases JOIN hosts ON hosts.id = leases.host_id'
+
+export type Statements = ReturnType<typeof prepareStatements>
+
+export function prepareStatements(database: Database.Database) {
+  return {
+    addHost: database.prepare<[name: string]>('INSERT INTO hosts (name) VALUES (?) ON CONFLICT DO NOTHING'),
+    hostNames: database.prepare<[], string>('SELECT name FROM hosts ORDER BY name').pluck(),
+
+    insertRun: database.prepare<[{ host: string; kind: string; token: string; startedAtMs: number }]>(
+      `INSERT INTO runs (host_id, kind, lease_token, started_at_ms)
+       SELECT id, :kind, :token, :startedAtMs FROM hosts WHERE name = :host`,
+    ),
+    finishRun: database.prepare<[Record<string, unknown>]>(
+      `UPDATE runs SET outcome = :outcome, finished_at_ms = :finishedAtMs, kind = :kind,
+         error_code = :errorCode, error_message = :errorMessage, archive = :archive, digest = :digest,
+         content_bytes = :contentBytes, archive_bytes = :archiveBytes, counts = :counts,
+         warning_count = :warningCount, warnings = :warnings
+       WHERE id = :id AND outcome IS NULL`,
+    ),
+    run: database.prepare<[id: number], RunRow>(`${selectRuns} WHERE runs.id = ?`),
+    runsOfAll: database.prepare<[limit: number], RunRow>(
+      `${selectRuns} ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT ?`,
+    ),
+    runsOfHost: database.prepare<[host: string, limit: number], RunRow>(
+      `${selectRuns} WHERE hosts.name = ? ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT ?`,
+    ),
+    lastGoodRun: database.prepare<[host: string], RunRow>(
+      `${selectRuns} WHERE hosts.name = ? AND outcome IN ('complete', 'complete-with-changes')
+       ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT 1`,
+    ),
+    /** Runs that are at work under a lease that is not there any more. */
+    orphanedRuns: database.prepare<[], RunRow>(
+      `${selectRuns} WHERE outcome IS NULL AND lease_token NOT IN (SELECT token FROM leases)`,
+    ),
+    failRun: database.prepare<[{ id: number; atMs: number; code: string; message: string }]>(
+      `UPDATE runs SET outcome = 'failed', finished_at_ms = :atMs, error_code = :code, error_message = :message
+       WHERE id = :id AND outcome IS NULL`,
+    ),
+
+    leases: database.prepare<[], LeaseRow>(selectLeases),
+    lease: database.prepare<[host: string], LeaseRow>(`${selectLeases} WHERE hosts.name = ?`),
+    leaseIsHeld: database.prepare<[token: string], number>('SELECT 1 FROM leases WHERE token = ?').pluck(),
+    insertLease: database.prepare<[Omit<LeaseRow, 'heartbeat_at_ms'>]>(
+      `INSERT INTO leases (host_id, token, machine, boot_id, pid_namespace, pid, process_start, acquired_at_ms, heartbeat_at_ms)
+       SELECT id, :token, :machine, :boot_id, :pid_namespace, :pid, :process_start, :acquired_at_ms, :acquired_at_ms
+       FROM hosts WHERE name = :host`,
+    ),
+    renewLease: database.prepare<[{ token: string; atMs: number }]>(
+      'UPDATE leases SET heartbeat_at_ms = :atMs WHERE token = :token',
+    ),
+    deleteLease: database.prepare<[token: string]>('DELETE FROM leases WHERE token = ?'),
+  }
+}

@@ -1,0 +1,76 @@
+import { chooseHome, findHome } from '../config/home.ts'
+import { type Configuration, loadConfiguration } from '../config/load.ts'
+import type { ExitCode } from '../exit-codes.ts'
+import { printable } from './printable.ts'
+
+/** The process around a command; a test gives its own. */
+export interface Surroundings {
+  environment: Readonly<Record<string, string | undefined>>
+  workingDirectory: string
+  /** The user that runs the program. */
+  uid: number
+  /** Milliseconds since 1970. */
+  now: () => number
+  stdout: { write(text: string): unknown }
+  stderr: { write(text: string): unknown }
+}
+
+/** Options that every command has. */
+export interface GlobalOptions {
+  home?: string
+  verbose?: boolean
+  quiet?: boolean
+  json?: boolean
+}
+
+/** One call of the program: what it was given, and what it says and returns. */
+export class Invocation {
+  readonly surroundings: Surroundings
+  /** Set before a command's action is called. */
+  options: GlobalOptions = {}
+  /** What the process will return, unless an error decides. */
+  exitCode: ExitCode = 0
+
+  constructor(surroundings: Surroundings) {
+    this.surroundings = surroundings
+  }
+
+  /** The home that was chosen, an absolute path. Throws `ConfigurationError` where it is none. */
+  findHome(): string {
+    return findHome(this.#homeSources())
+  }
+
+  /** As `findHome`, for a home that may have to be made. */
+  chooseHome(): string {
+    return chooseHome(this.#homeSources()).home
+  }
+
+  /** Settings and hosts of the home; see `loadConfiguration`. */
+  loadConfiguration(): Promise<Configuration> {
+    return loadConfiguration(this.findHome(), this.surroundings)
+  }
+
+  /**
+   * Gives the result of the command on standard output: `value` as one line of JSON with `--json`, `lines` for people
+   * without. Names and paths in the lines have gone through `printable`.
+   */
+  report(value: unknown, lines: readonly string[]): void {
+    const text = this.options.json ? JSON.stringify(value) : lines.join('\n')
+    this.surroundings.stdout.write(`${text}\n`)
+  }
+
+  /** Tells people something by the way, on standard error; not with `--quiet`. */
+  note(text: string): void {
+    if (!this.options.quiet) this.warn(text)
+  }
+
+  /** Tells people something on standard error, also with `--quiet`. */
+  warn(text: string): void {
+    this.surroundings.stderr.write(`${text.split('\n').map(printable).join('\n')}\n`)
+  }
+
+  #homeSources() {
+    const { environment, workingDirectory } = this.surroundings
+    return { option: this.options.home, environment: environment.BACKUP_SERVER_HOME, workingDirectory }
+  }
+}

@@ -1,0 +1,53 @@
+import cliProgress from 'cli-progress'
+import { formatBytes } from './format.ts'
+
+/** Bars of hosts at work, with lines that scroll above them. */
+export interface Bars {
+  /** `expectedBytes`: content of the last run; without it the bar cannot tell how much is left. */
+  begin(name: string, expectedBytes: number | null): void
+  update(name: string, bytes: number, fields: { phase: string; entries: string; path: string }): void
+  end(name: string): void
+  print(line: string): void
+  close(rest: { write(text: string): unknown }): void
+}
+
+const refreshPerSecond = 5
+
+/** On standard error, which must be a terminal. Texts have gone through `printable`. */
+export function openBars(): Bars {
+  const multi = new cliProgress.MultiBar({
+    format: formatBar,
+    fps: refreshPerSecond,
+    stream: process.stderr,
+    clearOnComplete: true,
+    hideCursor: true,
+    // The program handles signals itself; close() shows the cursor again.
+    gracefulExit: false,
+  })
+  const bars = new Map<string, cliProgress.SingleBar>()
+  return {
+    begin(name, expectedBytes) {
+      const fields = { name, phase: 'connect', entries: '0', path: '', expectedBytes }
+      bars.set(name, multi.create(expectedBytes ?? 0, 0, fields))
+    },
+    update: (name, bytes, fields) => bars.get(name)?.update(bytes, fields),
+    end(name) {
+      const bar = bars.get(name)
+      if (bar !== undefined) multi.remove(bar)
+      bars.delete(name)
+    },
+    print: (line) => multi.log(`${line}\n`),
+    close: () => multi.stop(),
+  }
+}
+
+const barWidth = 20
+
+function formatBar(_options: unknown, params: { value: number }, payload: Record<string, unknown>): string {
+  const { name, phase, entries, path, expectedBytes } = payload as { name: string; phase: string; entries: string; path: string; expectedBytes: number | null }
+  const share = expectedBytes === null || expectedBytes === 0 ? null : Math.min(1, params.value / expectedBytes)
+  const bar = share === null ? ''.padEnd(barWidth, '·') : '█'.repeat(Math.round(share * barWidth)).padEnd(barWidth, '░')
+  const percent = share === null ? '    ' : `${Math.floor(share * 100)}%`.padStart(4)
+  const line = `${name.padEnd(12)} ${bar}${percent} ${phase.padEnd(7)} ${entries.padStart(9)} ${formatBytes(params.value).padStart(9)}  ${path}`
+  return line.slice(0, Math.max(20, (process.stderr.columns ?? 80) - 1))
+}

@@ -1,0 +1,71 @@
+/** The files that `init` and `host add` write for a person to go on with. */
+
+export const packageJsonText = `${JSON.stringify({ type: 'module', private: true }, null, 2)}\n`
+
+export function settingsText(repository: string): string {
+  return `import type { Settings } from '@central-backup/central-server'
+
+export default {
+  // Where archives and catalog are kept.
+  repository: ${quote(repository)},
+
+  // How many hosts are backed up at the same time.
+  // concurrency: 4,
+
+  // How hard to try to reach a host.
+  // connection: { timeout: '20 seconds', attempts: 3, pause: '5 seconds' },
+
+  // Lines of JSON; by default in backup-server.log beside the archives.
+  // log: { file: '/var/log/backup-server.log', level: 'info' },
+
+  // For hosts whose modules do not say otherwise.
+  // defaults: { port: 7911, compressionLevel: 3, expectEvery: '26 hours', exclude: ['*.tmp'] },
+} satisfies Settings
+`
+}
+
+export const exampleHostText = `import type { HostConfig } from '@central-backup/central-server'
+
+// An example: files named *.example.ts are no hosts. \`backup-server host add NAME --address HOST\` makes a host with all
+// that belongs to it.
+export default {
+  address: '192.0.2.10',
+  port: 7911,
+  password: { file: '../secrets/web1' }, // or a string, or { env: 'NAME' }
+  paths: ['/etc', '/var/www/*/public', '/home'],
+  exclude: ['**/node_modules', '*.tmp'],
+  // expectEvery: '26 hours', // \`status\` complains when the last good run is older
+  // compressionLevel: 3, // of zstd: 1 (fast) to 19 (small)
+  // disabled: true, // leaves the host out
+} satisfies HostConfig
+`
+
+export function hostText(host: {
+  name: string
+  address: string
+  port: number | null
+  paths: readonly string[]
+  exclude: readonly string[]
+}): string {
+  const port = host.port === null ? '' : `\n  port: ${host.port},`
+  return `import type { HostConfig } from '@central-backup/central-server'
+
+export default {
+  address: ${quote(host.address)},${port}
+  password: { file: ${quote(`../secrets/${host.name}`)} },
+  paths: ${list(host.paths)},
+  exclude: ${list(host.exclude)},
+} satisfies HostConfig
+`
+}
+
+function list(texts: readonly string[]): string {
+  const oneLine = `[${texts.map(quote).join(', ')}]`
+  return oneLine.length <= 90 ? oneLine : `[\n${texts.map((text) => `    ${quote(text)},\n`).join('')}  ]`
+}
+
+/** A string literal of TypeScript. */
+function quote(text: string): string {
+  const inside = JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"').replaceAll("'", "\\'")
+  return `'${inside}'`
+}

@@ -1,0 +1,3 @@
+/** What `settings.ts` and `hosts/NAME.ts` import: types only, so that they run without this package beside them. */
+export type { HostConfig } from './config/hosts.ts'
+export type { Settings } from './config/settings.ts'

@@ -1,0 +1,263 @@
+import { formatArchiveName, type Outcome, type RunKind, textFromBytes } from '@central-backup/archive'
+import { type Channel, finishedMsMax, type MessageOf, ProtocolError } from '@central-backup/protocol'
+import type { RunCounts, RunResult, RunWarning } from '../catalog/catalog.ts'
+import { warningsKeptMax } from '../catalog/catalog.ts'
+import { type Lease, takeLease } from '../catalog/lease.ts'
+import type { Host } from '../config/hosts.ts'
+import { BackupError, StorageError } from '../errors.ts'
+import { openSession } from '../session/open-session.ts'
+import { type ReceivedRun, receiveRun, type RunObserver, summaryFault } from '../session/receive-run.ts'
+import { listArchives, planStalePartials, removePartials } from '../storage/archive-list.ts'
+import { type ArchiveWriter, createArchive } from '../storage/archive-writer.ts'
+import { backupRequest } from './backup-request.ts'
+import type { ServerContext } from './server-context.ts'
+
+/** What is told while a host is backed up. */
+export interface HostObserver extends RunObserver {
+  onRetry?(error: ProtocolError, attempt: number): void
+  onConnected?(software: string): void
+}
+
+/** How the run of a host ended. */
+export interface HostResult {
+  host: string
+  /** `null` where it came to no run. */
+  run: number | null
+  kind: RunKind
+  outcome: Outcome
+  startedAtMs: number
+  finishedAtMs: number
+  /** Why it failed. */
+  error: Error | null
+  archive: { name: string; bytes: number; digest: string } | null
+  counts: RunCounts
+  contentBytes: number
+  warningCount: number
+  warnings: RunWarning[]
+  /** What became of the copy on the host itself: its name, or why there is none. `null` where none was wanted. */
+  localCopy: { kept: boolean; name: string; error?: string | undefined } | null
+}
+
+/** How long a partial archive that was set aside stays to be looked at. */
+const setAsideKeptMs = 14 * 24 * 3_600_000
+
+/**
+ * Backs up one host: the main job. Never throws: whatever goes wrong is the result of this host, and in the catalog, and
+ * concerns no other.
+ */
+export async function backUpHost(context: ServerContext, host: Host, observer: HostObserver): Promise<HostResult> {
+  const work = new HostRun(context, host, observer)
+  const { log } = context
+  log.info({ host: host.name }, `${host.name}: run begins`)
+  try {
+    using lease = takeLease(context.catalog, host.name)
+    await work.run(lease)
+  } catch (error) {
+    work.fail(error)
+  }
+  const { result } = work
+  const facts = { host: host.name, run: result.run, outcome: result.outcome, archive: result.archive?.name, counts: result.counts, warnings: result.warningCount }
+  if (result.error === null) log.info(facts, `${host.name}: ${result.outcome}`)
+  else log.error({ ...facts, code: (result.error as { code?: string }).code }, `${host.name}: ${result.outcome}: ${result.error.message}`)
+  return result
+}
+
+class HostRun {
+  readonly result: HostResult
+  readonly #context: ServerContext
+  readonly #host: Host
+  readonly #observer: HostObserver
+
+  constructor(context: ServerContext, host: Host, observer: HostObserver) {
+    this.#context = context
+    this.#host = host
+    this.#observer = observer
+    const startedAtMs = context.now()
+    this.result = {
+      host: host.name,
+      run: null,
+      kind: 'full',
+      outcome: 'failed',
+      startedAtMs,
+      finishedAtMs: startedAtMs,
+      error: null,
+      archive: null,
+      counts: {},
+      contentBytes: 0,
+      warningCount: 0,
+      warnings: [],
+      localCopy: null,
+    }
+  }
+
+  /** Throws what ended it; the catalog then knows of it already, if there was a run at all. */
+  async run(lease: Lease): Promise<void> {
+    const { catalog, signal } = this.#context
+    const { kind, startedAtMs } = this.result
+    const id = catalog.beginRun({ host: this.#host.name, kind, leaseToken: lease.token, startedAtMs })
+    this.result.run = id
+    try {
+      await this.#withAgent(AbortSignal.any([signal, lease.signal]), async (channel) => {
+        await this.#receive(channel, id)
+      })
+    } catch (error) {
+      this.fail(error)
+      catalog.finishRun(id, this.#record())
+    }
+  }
+
+  fail(error: unknown): void {
+    // The first error is the reason; what follows, like a row that cannot be written either, comes of it.
+    this.result.error ??= error instanceof Error ? error : new Error(String(error))
+    this.result.outcome = 'failed'
+    this.result.finishedAtMs = this.#context.now()
+  }
+
+  /** Opens a session, does `work` with it, and ends it in the way that the work ended. */
+  async #withAgent(signal: AbortSignal, work: (channel: Channel) => Promise<void>): Promise<void> {
+    const { credentials, serverName, settings } = this.#context
+    const { connection } = settings
+    const onRetry = (error: ProtocolError, attempt: number) => this.#observer.onRetry?.(error, attempt)
+    const { channel, software } = await openSession({ host: this.#host, credentials, serverName, connection, signal, onRetry })
+    this.#observer.onConnected?.(software)
+    try {
+      await work(channel)
+      await channel.close()
+    } catch (error) {
+      await channel.fail(tellable(error))
+      throw error
+    }
+  }
+
+  /** The conversation from the request to the last word, and the archive from its first byte to its place. */
+  async #receive(channel: Channel, id: number): Promise<void> {
+    const request = backupRequest(this.#host, this.result)
+    await channel.send(request)
+    await expectArchiveName(channel, request)
+    const writer = await createArchive(this.#context.repository, this.#host.name, request)
+    try {
+      const received = await receiveRun(channel, this.#host.name, writer, this.#collecting())
+      await this.#refuseFaulty(received, writer)
+      this.#takeSummary(received)
+      if (received.summary.outcome === 'failed') throw new NothingPackedError()
+      await this.#store(id, writer, received)
+      await this.#confirm(channel, received)
+    } catch (error) {
+      await giveUp(writer, error)
+      throw error
+    }
+    await this.#removeStalePartials()
+  }
+
+  async #refuseFaulty(received: ReceivedRun, writer: ArchiveWriter): Promise<void> {
+    const fault = summaryFault(received)
+    if (fault === null) return
+    const path = await writer.setAside('mismatch')
+    throw new ProtocolError('message-malformed', `${fault}; what arrived was set aside as ${path}`, {
+      hint: 'Bytes were changed on their way or in memory. Run again; if it comes back, test the memory of both machines.',
+    })
+  }
+
+  #takeSummary({ summary }: ReceivedRun): void {
+    const { contentBytes, ...counts } = summary.counts
+    this.result.outcome = summary.outcome
+    this.result.counts = counts
+    this.result.contentBytes = contentBytes
+  }
+
+  /** First the file, then the row: a crash in between leaves an archive that the catalog does not know, never the reverse. */
+  async #store(id: number, writer: ArchiveWriter, { assembled }: ReceivedRun): Promise<void> {
+    await writer.commit()
+    const { digest, archiveBytes } = assembled!
+    this.result.archive = { name: writer.name, bytes: archiveBytes, digest: digest.toString('hex') }
+    this.result.finishedAtMs = this.#context.now()
+    this.#context.catalog.finishRun(id, this.#record())
+  }
+
+  /** The run is good by now: an agent that goes away costs its local copy at most. */
+  async #confirm(channel: Channel, { assembled }: ReceivedRun): Promise<void> {
+    const { digest, archiveBytes } = assembled!
+    try {
+      await channel.send({ type: 'stored', digest, archiveBytes })
+      const { localCopy } = await channel.receive(['finished'], { timeoutMs: finishedMsMax })
+      this.result.localCopy = localCopy
+    } catch (error) {
+      this.#warn({ code: 'agent-gone', path: null, message: `the archive is stored, but the agent did not finish: ${(error as Error).message}` })
+    }
+  }
+
+  /** What earlier broken runs left is of no use after a good one; what was set aside stays for a while. */
+  async #removeStalePartials(): Promise<void> {
+    const { repository, now } = this.#context
+    try {
+      const { partials } = await listArchives(repository, this.#host.name)
+      const broken = partials.filter(({ reason }) => reason === null)
+      const aside = planStalePartials(partials.filter(({ reason }) => reason !== null), setAsideKeptMs, now())
+      await removePartials(repository, this.#host.name, [...broken, ...aside])
+    } catch (error) {
+      this.#warn({ code: 'partials-left', path: null, message: (error as Error).message })
+    }
+  }
+
+  #collecting(): RunObserver {
+    return {
+      ...this.#observer,
+      onWarning: (warning) => {
+        this.#observer.onWarning?.(warning)
+        const path = warning.path === null ? null : textFromBytes(warning.path)
+        this.#warn({ code: warning.code, path, message: warning.message })
+      },
+    }
+  }
+
+  #warn(warning: RunWarning): void {
+    this.result.warningCount++
+    if (this.result.warnings.length < warningsKeptMax) this.result.warnings.push(warning)
+    this.#context.log.warn({ host: this.#host.name, ...warning }, `${this.#host.name}: ${warning.message}`)
+  }
+
+  #record(): RunResult {
+    const { outcome, kind, archive, contentBytes, counts, warningCount, warnings, error } = this.result
+    return {
+      outcome,
+      kind,
+      contentBytes,
+      counts,
+      warningCount,
+      warnings,
+      error: error === null ? null : { code: (error as { code?: string }).code ?? 'internal', message: error.message },
+      archive: archive && { ...archive, digest: Buffer.from(archive.digest, 'hex') },
+    }
+  }
+}
+
+/** The agent names its local copy; it is held to the name that follows from the request. */
+async function expectArchiveName(channel: Channel, request: MessageOf<'backup'>): Promise<void> {
+  const { name } = await channel.receive(['archive-name'])
+  const expected = formatArchiveName(request)
+  if (name !== expected) throw new ProtocolError('message-malformed', `the agent names the archive ${name} instead of ${expected}`)
+}
+
+/**
+ * What arrived stays as a partial archive, but for one that is worth nothing: without a file in it, or one that fills the
+ * disk and so keeps others from being written.
+ */
+async function giveUp(writer: ArchiveWriter, error: unknown): Promise<void> {
+  const worthless = error instanceof NothingPackedError || (error instanceof StorageError && error.code === 'disk-full')
+  if (worthless) await writer.discard()
+  else await writer.abandon()
+}
+
+/** The agent is content, but there is nothing to keep. */
+class NothingPackedError extends ProtocolError {
+  constructor() {
+    super('source-failed', 'the paths of the host hold not a single file', {
+      hint: 'Look at the warnings, and whether what should be backed up is mounted on the host.',
+    })
+  }
+}
+
+/** Of the server's own troubles, the agent hears that there are some. */
+function tellable(error: unknown): unknown {
+  return error instanceof BackupError ? new ProtocolError('storage-failed', error.message, { cause: error }) : error
+}

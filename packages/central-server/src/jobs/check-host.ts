@@ -1,0 +1,48 @@
+import { type Credentials, ProtocolError } from '@central-backup/protocol'
+import type { Host } from '../config/hosts.ts'
+import type { ServerSettings } from '../config/settings.ts'
+import { openSession } from '../session/open-session.ts'
+
+/** What a host's agent answered. */
+export interface HostCheck {
+  host: string
+  address: string
+  /** `null` where it could not be asked. */
+  agent: { software: string; allowRead: string[]; localCopy: boolean } | null
+  /** Paths of the host module that the agent's settings do not let us read. */
+  notAllowed: string[]
+  error: Error | null
+}
+
+export interface CheckContext {
+  settings: ServerSettings
+  credentials: Credentials
+  serverName: string
+  signal: AbortSignal
+}
+
+/** Logs in to the agent of a host, and looks at what its policy allows. Never throws. */
+export async function checkHost(context: CheckContext, host: Host): Promise<HostCheck> {
+  const { credentials, serverName, settings, signal } = context
+  const result: HostCheck = { host: host.name, address: `${host.address}:${host.port}`, agent: null, notAllowed: [], error: null }
+  try {
+    const { channel, welcome, software } = await openSession({ host, credentials, serverName, connection: settings.connection, signal })
+    await channel.close()
+    const allowRead = welcome.policy.read.map((path) => path.toString())
+    result.agent = { software, allowRead, localCopy: welcome.localCopy }
+    result.notAllowed = host.paths.filter((path) => !allowRead.some((allowed) => isBelow(path, allowed)))
+    if (result.notAllowed.length > 0) {
+      throw new ProtocolError('policy-denied', `the settings of the host do not allow to read ${result.notAllowed.join(', ')}`)
+    }
+  } catch (error) {
+    result.error = error as Error
+  }
+  return result
+}
+
+/** For a pattern, its fixed beginning decides, as it does on the host. */
+function isBelow(path: string, allowed: string): boolean {
+  const folder = allowed.replace(/\/+$/, '')
+  const fixed = path.slice(0, path.search(/[*?[{\\(]|$/))
+  return fixed === folder || `${fixed}/`.startsWith(`${folder}/`)
+}

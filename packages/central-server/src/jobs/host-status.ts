@@ -1,0 +1,35 @@
+import type { Outcome } from '@central-backup/archive'
+import type { Catalog, Run } from '../catalog/catalog.ts'
+import type { Host } from '../config/hosts.ts'
+
+/** How a host stands. */
+export interface HostStatus {
+  host: string
+  /** `late`: the last good run is older than the host's `expectEvery`, or there never was one. */
+  state: 'good' | 'late' | 'disabled'
+  lastGood: { run: number; startedAtMs: number; ageMs: number; outcome: Outcome; archiveBytes: number; contentBytes: number } | null
+  /** The newest run, which may have failed or be at work. */
+  lastRun: { run: number; startedAtMs: number; outcome: Run['outcome']; error: Run['error'] } | null
+  expectEveryMs: number
+}
+
+/** Looks at the catalog only: instant, and without a word to the host. */
+export function hostStatus(catalog: Catalog, host: Host, nowMs: number): HostStatus {
+  const good = catalog.lastGoodRun(host.name)
+  const [last] = catalog.runs(host.name, 1)
+  const ageMs = good === null ? Number.POSITIVE_INFINITY : nowMs - good.startedAtMs
+  return {
+    host: host.name,
+    state: ageMs <= host.expectEveryMs ? 'good' : host.disabled ? 'disabled' : 'late',
+    lastGood: good && {
+      run: good.id,
+      startedAtMs: good.startedAtMs,
+      ageMs,
+      outcome: good.outcome as Outcome,
+      archiveBytes: good.archive?.bytes ?? 0,
+      contentBytes: good.contentBytes,
+    },
+    lastRun: last === undefined ? null : { run: last.id, startedAtMs: last.startedAtMs, outcome: last.outcome, error: last.error },
+    expectEveryMs: host.expectEveryMs,
+  }
+}

@@ -1,0 +1,53 @@
+import type { BytePath, Entry, Outcome } from '@central-backup/archive'
+import type { Counts } from '@central-backup/protocol'
+import type { Host } from '../config/hosts.ts'
+import { openSession } from '../session/open-session.ts'
+import { receiveRun } from '../session/receive-run.ts'
+import { selectionOf } from './backup-request.ts'
+import type { ServerContext } from './server-context.ts'
+
+export interface ListObserver {
+  onEntry(host: string, entry: Entry): void
+  onWarning(host: string, warning: { code: string; path: BytePath | null; message: string }): void
+}
+
+/** What a backup of a host would come to. */
+export interface HostListing {
+  host: string
+  outcome: Outcome
+  counts: Counts | null
+  error: Error | null
+}
+
+/** Has each agent in turn select and walk what a backup would pack, and changes nothing on either side. */
+export async function listHosts(context: ServerContext, hosts: readonly Host[], observer: ListObserver): Promise<HostListing[]> {
+  const listings: HostListing[] = []
+  for (const host of hosts) {
+    if (context.signal.aborted) break
+    listings.push(await listHost(context, host, observer))
+  }
+  return listings
+}
+
+async function listHost(context: ServerContext, host: Host, observer: ListObserver): Promise<HostListing> {
+  const { credentials, serverName, settings, signal } = context
+  try {
+    const { channel } = await openSession({ host, credentials, serverName, connection: settings.connection, signal })
+    try {
+      await channel.send({ type: 'check', ...selectionOf(host) })
+      const { summary } = await receiveRun(channel, host.name, null, {
+        onEntries: (entries) => {
+          for (const entry of entries) observer.onEntry(host.name, entry)
+        },
+        onWarning: (warning) => observer.onWarning(host.name, warning),
+      })
+      await channel.close()
+      return { host: host.name, outcome: summary.outcome, counts: summary.counts, error: null }
+    } catch (error) {
+      await channel.fail(error)
+      throw error
+    }
+  } catch (error) {
+    return { host: host.name, outcome: 'failed', counts: null, error: error as Error }
+  }
+}

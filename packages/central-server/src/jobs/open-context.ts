@@ -1,0 +1,47 @@
+import { X509Certificate } from 'node:crypto'
+import { identityFromAltNames } from '@central-backup/protocol'
+import { destination, type Logger, pino, stdTimeFunctions } from 'pino'
+import { Catalog } from '../catalog/catalog.ts'
+import { endInterruptedRuns } from '../catalog/lease.ts'
+import type { ServerSettings } from '../config/settings.ts'
+import { readServerCredentials } from '../pki/folder.ts'
+import { openRepository } from '../storage/repository.ts'
+import type { ServerContext } from './server-context.ts'
+
+/**
+ * Opens what a run needs: repository, catalog, credentials, log. Runs that an earlier process left behind are marked as
+ * failed. The caller disposes of the result.
+ */
+export async function openContext(
+  settings: ServerSettings,
+  surroundings: { now: () => number; signal: AbortSignal },
+): Promise<ServerContext & Disposable> {
+  const repository = await openRepository(settings.repository)
+  const credentials = await readServerCredentials(settings.certs)
+  const serverName = identityFromAltNames(new X509Certificate(credentials.cert).subjectAltName).name
+  const { log, flush } = openLog(settings)
+  const catalog = new Catalog(repository.catalogFile, { now: surroundings.now })
+  for (const run of endInterruptedRuns(catalog)) log.warn({ run }, `run ${run} was interrupted: backup-server ended in its middle`)
+  return {
+    settings,
+    repository,
+    catalog,
+    credentials,
+    serverName,
+    log,
+    ...surroundings,
+    [Symbol.dispose]() {
+      catalog.close()
+      flush()
+    },
+  }
+}
+
+/** JSON lines, appended to a file that only this user can read. */
+function openLog({ log: { file, level } }: ServerSettings): { log: Logger; flush: () => void } {
+  if (file === null) return { log: pino({ enabled: false }), flush: () => {} }
+  const stream = destination({ dest: file, sync: true, append: true, mode: 0o600 })
+  const formatters = { level: (label: string) => ({ level: label }) }
+  const log = pino({ level, base: null, timestamp: stdTimeFunctions.isoTime, formatters }, stream)
+  return { log, flush: () => stream.flushSync() }
+}

@@ -1,0 +1,181 @@
+import {
+  ArchiveAssembly,
+  type ArchiveEnd,
+  ArchiveError,
+  type AssembledArchive,
+  type BytePath,
+  bytePathFromBuffer,
+  decodeIndexBatch,
+  decompressFrame,
+  type Entry,
+  type IndexKind,
+  IndexSequence,
+  indexBatchBytesMax,
+  indexFrameMagic,
+  unwrapSkippable,
+} from '@central-backup/archive'
+import { type Channel, type MessageOf, ProtocolError, stallMsMax } from '@central-backup/protocol'
+
+/** What is told while a run comes in. Paths are absolute. */
+export interface RunObserver {
+  onEntries?(entries: readonly Entry[]): void
+  onWarning?(warning: { code: string; path: BytePath | null; message: string }): void
+  onProgress?(progress: {
+    phase: string
+    entries: number
+    contentBytes: number
+    path: BytePath | null
+    receivedBytes: number
+  }): void
+}
+
+/** Takes the bytes of an archive in their order. */
+export interface ArchiveSink {
+  write(bytes: Uint8Array): Promise<void>
+}
+
+export interface ReceivedRun {
+  summary: MessageOf<'summary'>
+  /** What the bytes really were; `null` for a listing. */
+  assembled: AssembledArchive | null
+}
+
+const kinds = ['entries', 'frame', 'warning', 'progress', 'summary'] as const
+
+/**
+ * Takes in what an agent sends after its request was accepted, up to its summary, and writes the archive to `sink`, the
+ * seek table included. Without a sink it is a listing: entries only. Everything is checked before it is written, but
+ * for the comparison of the summary with what came: that is the caller's (`summaryFault`).
+ *
+ * Throws a `ProtocolError` for what the agent does wrong, and what `sink` throws; the caller ends the channel.
+ */
+export async function receiveRun(channel: Channel, host: string, sink: ArchiveSink | null, observer: RunObserver): Promise<ReceivedRun> {
+  const receiver = new RunReceiver(host, sink, observer)
+  try {
+    for (;;) {
+      const message = await channel.receive(kinds)
+      if (message.type === 'summary') return await receiver.finish(message)
+      await receiver.take(message)
+    }
+  } catch (error) {
+    if (!(error instanceof ArchiveError)) throw error
+    throw new ProtocolError('message-malformed', `the agent sent what is no archive: ${error.message}`, {
+      cause: error,
+    })
+  }
+}
+
+class RunReceiver {
+  readonly #host: string
+  readonly #sink: ArchiveSink | null
+  readonly #observer: RunObserver
+  readonly #assembly = new ArchiveAssembly()
+  readonly #index = new IndexSequence()
+  readonly #kind: IndexKind
+  readonly #watch = new StallWatch()
+  #end: ArchiveEnd | null = null
+  /** One message is written while the next is received. */
+  #writing: Promise<void> = Promise.resolve()
+
+  constructor(host: string, sink: ArchiveSink | null, observer: RunObserver) {
+    this.#host = host
+    this.#sink = sink
+    this.#observer = observer
+    this.#kind = sink === null ? 'listing' : 'archive'
+  }
+
+  async take(message: MessageOf<'entries' | 'frame' | 'warning' | 'progress'>): Promise<void> {
+    switch (message.type) {
+      case 'frame':
+        if (this.#sink === null)
+          throw new ProtocolError('message-out-of-turn', 'content arrived where a listing was asked for')
+        this.#assembly.addFrame(message.payload)
+        return this.#write(message.payload)
+      case 'entries':
+        this.#assembly.addIndex(message.payload)
+        this.#takeEntries(message.payload)
+        return this.#write(message.payload)
+      case 'warning':
+        return this.#observer.onWarning?.({ ...message, path: pathOf(message.path) })
+      case 'progress': {
+        const { phase, entries, contentBytes } = message
+        this.#watch.check(entries + contentBytes + this.#assembly.archiveBytes)
+        const receivedBytes = this.#assembly.archiveBytes
+        return this.#observer.onProgress?.({
+          phase,
+          entries,
+          contentBytes,
+          path: pathOf(message.path),
+          receivedBytes,
+        })
+      }
+    }
+  }
+
+  async finish(summary: MessageOf<'summary'>): Promise<ReceivedRun> {
+    this.#index.finish()
+    if (this.#end?.outcome !== summary.outcome) {
+      throw new ProtocolError('message-malformed', `the summary says ${summary.outcome}, and the index ${this.#end?.outcome}`)
+    }
+    const assembled = this.#assembly.finish()
+    if (this.#sink === null) return { summary, assembled: null }
+    await this.#write(assembled.seekTable)
+    await this.#writing
+    return { summary, assembled }
+  }
+
+  #takeEntries(frame: Buffer): void {
+    const batch = decodeIndexBatch(
+      decompressFrame(unwrapSkippable(indexFrameMagic, frame), indexBatchBytesMax),
+      this.#kind,
+    )
+    this.#index.accept(batch)
+    if (batch.header !== null && batch.header.host !== this.#host) {
+      throw new ProtocolError('wrong-host', `the index is of host ${batch.header.host}, not of ${this.#host}`)
+    }
+    this.#end = batch.end
+    this.#observer.onEntries?.(batch.entries)
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    await this.#writing
+    this.#writing = this.#sink?.write(bytes) ?? Promise.resolve()
+    // Awaited with the next message, or in `finish`; until then a failure is not to go unhandled.
+    this.#writing.catch(() => {})
+  }
+}
+
+/** What is wrong with an agent's summary, given what came; `null` where nothing is. */
+export function summaryFault({ summary, assembled }: ReceivedRun): string | null {
+  if (assembled === null) return null
+  const { digest, archiveBytes, tarBytes } = summary
+  if (archiveBytes !== assembled.archiveBytes || tarBytes !== assembled.tarBytes) {
+    return `the agent packed ${archiveBytes} bytes, and ${assembled.archiveBytes} arrived`
+  }
+  if (digest === null || !digest.equals(assembled.digest))
+    return 'the SHA-256 of what arrived is not the one of what was packed'
+  return null
+}
+
+/** Progress whose numbers stand still is none. */
+class StallWatch {
+  #seen = -1
+  #sinceMs = 0
+
+  check(counter: number): void {
+    const now = performance.now()
+    if (counter !== this.#seen) {
+      this.#seen = counter
+      this.#sinceMs = now
+    } else if (now - this.#sinceMs > stallMsMax) {
+      throw new ProtocolError(
+        'stalled',
+        `the agent reports progress, but has got no further for ${stallMsMax / 1000} s`,
+      )
+    }
+  }
+}
+
+function pathOf(path: Buffer | null): BytePath | null {
+  return path === null ? null : bytePathFromBuffer(path)
+}

@@ -1,0 +1,17 @@
+import type { CompressorPool } from '@central-backup/archive'
+import type { Logger } from 'pino'
+import type { PasswordGate } from './password-gate.ts'
+import type { AgentSettings } from './settings.ts'
+
+/** What all sessions of an agent share. */
+export interface Agent {
+  /** The settings of now; a session keeps those that it began with. */
+  settings: AgentSettings
+  readonly gate: PasswordGate
+  readonly pool: CompressorPool
+  readonly log: Logger
+  /** Aborted when the agent is to end. */
+  readonly closing: AbortSignal
+  /** Sessions that passed the password and have not ended. */
+  sessions: number
+}

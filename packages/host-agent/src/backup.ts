@@ -1,0 +1,189 @@
+import {
+  type ArchiveEnd,
+  ArchiveAssembly,
+  ArchiveError,
+  type AssembledArchive,
+  type BytePath,
+  bytePathFromBuffer,
+  formatArchiveName,
+  Packing,
+  type Part,
+  textFromBytes,
+} from '@central-backup/archive'
+import { type MessageOf, ProtocolError, storedMsMax } from '@central-backup/protocol'
+import { LocalCopy } from './local-copy.ts'
+import { ProgressReports } from './progress-reports.ts'
+import type { Selected } from './select/select.ts'
+import { SelectError, selectInThread } from './select/select-in-thread.ts'
+import type { Session } from './session.ts'
+import { software } from './version.ts'
+import { Warnings } from './warnings.ts'
+
+type Request = MessageOf<'backup' | 'check'>
+
+/** What a session came to, for the log. */
+export interface SessionReport {
+  request: 'backup' | 'check' | 'none'
+  outcome: string
+  archive?: string
+  archiveBytes?: number
+  localCopy?: string
+  counts?: ArchiveEnd['counts']
+}
+
+/**
+ * Fulfils a request: selects, packs, sends, and keeps the local copy once the server has its own. Of a `check`, only
+ * the index is sent. Throws what ended it.
+ */
+export async function backUp(session: Session, request: Request, allowed: readonly BytePath[]): Promise<SessionReport> {
+  const { channel } = session
+  const warnings = new Warnings(channel)
+  const progress = new ProgressReports(channel)
+  let copy: LocalCopy | null = null
+  try {
+    const archive = request.type === 'backup' ? formatArchiveName(request) : null
+    if (archive !== null) await channel.send({ type: 'archive-name', name: archive })
+    const selected = await select(session, request, allowed, warnings)
+    if (archive !== null) copy = await beginLocalCopy(session, archive, warnings)
+
+    const packing = startPacking(session, request, selected, warnings)
+    progress.enter('pack', () => packing.progress())
+    const assembled = await sendParts(session, packing, copy, archive === null ? null : new ArchiveAssembly())
+    progress.enter('finish')
+    if (copy?.failure) warnings.add({ code: 'local-copy-failed', path: null, message: copy.failure.message })
+    await warnings.flush()
+    progress.stop()
+
+    const { end } = packing
+    await sendSummary(session, end, assembled)
+    const report = { request: request.type, outcome: end.outcome, counts: end.counts }
+    if (assembled === null || end.outcome === 'failed') return report
+    const localCopy = await confirm(session, assembled, copy)
+    return { ...report, archive: archive!, archiveBytes: assembled.archiveBytes, localCopy }
+  } catch (error) {
+    throw toProtocolError(error)
+  } finally {
+    progress.stop()
+    await copy?.discard()
+  }
+}
+
+async function select(session: Session, request: Request, allowed: readonly BytePath[], warnings: Warnings): Promise<Selected> {
+  const wanted = { paths: request.paths.map(bytePathFromBuffer), exclude: excludePatterns(request), allowed }
+  const selected = await selectInThread(wanted, session.settings.limits.readStallMs, session.channel.ended)
+  for (const problem of selected.problems) warnings.add(problem)
+  return selected
+}
+
+function excludePatterns(request: Request): string[] {
+  return request.exclude.map((pattern) => textFromBytes(bytePathFromBuffer(pattern)))
+}
+
+/** `null` where the settings want no copy, or where it cannot be begun: that costs the copy, not the run. */
+async function beginLocalCopy({ settings }: Session, archive: string, warnings: Warnings): Promise<LocalCopy | null> {
+  if (settings.localCopy === null) return null
+  try {
+    return await LocalCopy.create(settings.localCopy, archive)
+  } catch (error) {
+    warnings.add({ code: 'local-copy-failed', path: null, message: (error as Error).message })
+    return null
+  }
+}
+
+function startPacking({ agent, settings }: Session, request: Request, selected: Selected, warnings: Warnings): Packing {
+  const exclude = excludePatterns(request)
+  return new Packing(
+    {
+      selection: { roots: selected.roots, exclude },
+      header: {
+        host: settings.name,
+        kind: request.type === 'backup' ? request.kind : 'full',
+        startedAtMs: request.type === 'backup' ? request.startedAtMs : Date.now(),
+        software,
+        paths: request.paths.map((path) => textFromBytes(bytePathFromBuffer(path))),
+        exclude,
+      },
+      missing: selected.missing,
+      listOnly: request.type === 'check',
+      compressionLevel: request.type === 'backup' ? request.compressionLevel : undefined,
+      stallMs: settings.limits.readStallMs,
+      onWarning: (warning) => warnings.add(warning),
+    },
+    agent.pool,
+  )
+}
+
+/**
+ * Sends every part as it comes, and writes it to the local copy. One part is on its way while the next is made. Without
+ * an `assembly`, the parts make no archive, and nothing is known of one in the end.
+ */
+async function sendParts(session: Session, packing: Packing, copy: LocalCopy | null, assembly: ArchiveAssembly | null): Promise<AssembledArchive | null> {
+  const cancel = () => packing.cancel(session.channel.ended.reason)
+  session.channel.ended.addEventListener('abort', cancel, { once: true })
+  try {
+    let sending: Promise<unknown> = Promise.resolve()
+    for await (const part of packing) {
+      if (part.kind === 'frame') assembly?.addFrame(part.bytes)
+      else assembly?.addIndex(part.bytes)
+      await sending
+      sending = sendPart(session, part, copy)
+      // Awaited before the next part, or below; until then a failure is not to go unhandled.
+      sending.catch(() => {})
+    }
+    await sending
+  } finally {
+    session.channel.ended.removeEventListener('abort', cancel)
+  }
+  const assembled = assembly?.finish() ?? null
+  if (assembled !== null) await copy?.write(assembled.seekTable)
+  return assembled
+}
+
+async function sendPart({ channel }: Session, part: Part, copy: LocalCopy | null): Promise<void> {
+  const type = part.kind === 'frame' ? 'frame' : 'entries'
+  await Promise.all([channel.send({ type, payload: part.bytes }), copy?.write(part.bytes)])
+  part.release()
+}
+
+async function sendSummary({ channel }: Session, end: ArchiveEnd, assembled: AssembledArchive | null): Promise<void> {
+  await channel.send({
+    type: 'summary',
+    outcome: end.outcome,
+    counts: end.counts,
+    finishedAtMs: end.finishedAtMs,
+    digest: assembled?.digest ?? null,
+    archiveBytes: assembled?.archiveBytes ?? 0,
+    tarBytes: assembled?.tarBytes ?? 0,
+  })
+}
+
+/** Waits until the server has stored the archive, then keeps the local copy, and tells what became of it. */
+async function confirm({ channel, log }: Session, assembled: AssembledArchive, copy: LocalCopy | null): Promise<string> {
+  const stored = await channel.receive(['stored'], { timeoutMs: storedMsMax })
+  if (!stored.digest.equals(assembled.digest) || stored.archiveBytes !== assembled.archiveBytes) {
+    throw new ProtocolError('storage-failed', 'the server stored something else than what was sent')
+  }
+  if (copy === null) {
+    await channel.send({ type: 'finished', localCopy: null })
+    return 'none'
+  }
+  await copy.keep()
+  const { failure, name } = copy
+  if (failure !== null) log.error(`the local copy ${name} was not kept: ${failure.message}`)
+  await channel.send({
+    type: 'finished',
+    localCopy: { kept: failure === null, name, ...(failure && { error: failure.message }) },
+  })
+  return failure === null ? 'kept' : 'failed'
+}
+
+/** The server is told what of the host's own troubles concerns it. */
+function toProtocolError(error: unknown): unknown {
+  if (error instanceof ProtocolError) return error
+  if (error instanceof ArchiveError) return new ProtocolError('source-failed', error.message, { cause: error, hint: error.hint })
+  if (error instanceof SelectError) {
+    const code = error.code === 'select-stalled' ? 'source-failed' : 'request-invalid'
+    return new ProtocolError(code, error.message, { cause: error })
+  }
+  return error
+}

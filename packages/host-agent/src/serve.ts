@@ -1,0 +1,120 @@
+import { readFileSync } from 'node:fs'
+import { constants, setPriority } from 'node:os'
+import type { Server } from 'node:tls'
+import { CompressorPool } from '@central-backup/archive'
+import { createListener, type Credentials, ProtocolError } from '@central-backup/protocol'
+import type { Agent } from './agent.ts'
+import { removeStaleCopies } from './local-copy.ts'
+import { openLog, type AgentLog } from './log.ts'
+import { PasswordGate } from './password-gate.ts'
+import { RefusalLog } from './refusals.ts'
+import { serveSession } from './session.ts'
+import { type AgentSettings, readSettings } from './settings.ts'
+import type { ListenAddress } from './settings-schema.ts'
+import { software } from './version.ts'
+
+/** Sessions that were told to end get this long to say so to their servers. */
+const closingMsMax = 5_000
+
+/**
+ * Serves until SIGTERM or SIGINT, in the foreground. SIGHUP reads the settings again and opens the log file anew.
+ * Throws where it cannot listen. Resolves when all sessions have ended.
+ */
+export async function serve(settings: AgentSettings): Promise<void> {
+  const agentLog = openLog(settings)
+  const { log } = agentLog
+  const closing = new AbortController()
+  const sessions = new Set<Promise<void>>()
+  const pool = new CompressorPool(settings.limits.compressThreads)
+  const agent: Agent = { settings, gate: new PasswordGate(), pool, log, closing: closing.signal, sessions: 0 }
+  beNice(agent)
+  await cleanUp(agent)
+
+  const listeners = settings.listen.map(() => makeListener(agent, sessions))
+  const ended = Promise.withResolvers<string>()
+  const onEnd = (signal: string) => ended.resolve(signal)
+  const onReload = () => reload(agent, agentLog, listeners)
+  process.on('SIGTERM', onEnd).on('SIGINT', onEnd).on('SIGHUP', onReload)
+  try {
+    await Promise.all(listeners.map((listener, i) => listen(listener, settings.listen[i]!)))
+    for (const listener of listeners) log.info({ address: addressOf(listener) }, `${software} listens on ${addressOf(listener)}`)
+    const signal = await ended.promise
+    log.info(`${signal}: ending ${sessions.size} connections`)
+    closing.abort(new ProtocolError('cancelled', 'backup-host is shutting down'))
+  } finally {
+    process.off('SIGTERM', onEnd).off('SIGINT', onEnd).off('SIGHUP', onReload)
+    for (const listener of listeners) listener.close()
+    await Promise.race([Promise.all(sessions), new Promise((resolve) => setTimeout(resolve, closingMsMax).unref())])
+    await pool.close()
+    agentLog.flush()
+  }
+}
+
+function makeListener(agent: Agent, sessions: Set<Promise<void>>): Server {
+  const refusals = new RefusalLog(agent.log)
+  return createListener(readCredentials(agent.settings), {
+    onConnection(socket, server) {
+      const session = serveSession(agent, socket, server)
+      sessions.add(session)
+      void session.then(() => sessions.delete(session))
+    },
+    onRefused: (error, address) => refusals.add(error, address),
+  })
+}
+
+function readCredentials({ tls }: AgentSettings): Credentials {
+  return { ca: readFileSync(tls.ca), cert: readFileSync(tls.certificate), key: readFileSync(tls.key) }
+}
+
+function listen(listener: Server, { address, port }: ListenAddress): Promise<void> {
+  return new Promise((resolve, reject) => {
+    listener.once('error', reject)
+    listener.listen({ host: address, port }, () => {
+      listener.off('error', reject)
+      resolve()
+    })
+  })
+}
+
+function addressOf(listener: Server): string {
+  const address = listener.address()
+  if (address === null || typeof address === 'string') return String(address)
+  return address.family === 'IPv6' ? `[${address.address}]:${address.port}` : `${address.address}:${address.port}`
+}
+
+/** Settings that cannot be used leave those in force that are. */
+function reload(agent: Agent, agentLog: AgentLog, listeners: readonly Server[]): void {
+  try {
+    agentLog.reopen()
+    const settings = readSettings(agent.settings.file)
+    const credentials = readCredentials(settings)
+    for (const listener of listeners) listener.setSecureContext({ ...credentials, minVersion: 'TLSv1.3' })
+    if (JSON.stringify(settings.listen) !== JSON.stringify(agent.settings.listen)) {
+      agent.log.warn('the addresses to listen on have changed: restart backup-host to use them')
+    }
+    agent.settings = settings
+    agent.log.info('SIGHUP: the settings were read again')
+  } catch (error) {
+    agent.log.error(`SIGHUP: the settings stay as they were: ${(error as Error).message}`)
+  }
+}
+
+/** Threads inherit it. Linux derives the I/O priority from it, too. */
+function beNice({ settings, log }: Agent): void {
+  try {
+    setPriority(0, Math.min(constants.priority.PRIORITY_LOW, settings.limits.cpuNice))
+  } catch (error) {
+    log.warn(`the CPU priority stays as it is: ${(error as Error).message}`)
+  }
+}
+
+async function cleanUp({ settings, log }: Agent): Promise<void> {
+  if (settings.localCopy === null) return
+  try {
+    for (const name of await removeStaleCopies(settings.localCopy.directory)) {
+      log.warn({ name }, `removed ${name}, which a run that was interrupted had left`)
+    }
+  } catch (error) {
+    log.warn(`cannot clean up the local copies: ${(error as Error).message}`)
+  }
+}

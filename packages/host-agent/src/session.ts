@@ -1,0 +1,104 @@
+import type { TLSSocket } from 'node:tls'
+import { textFromBytes } from '@central-backup/archive'
+import { authenticationMsMax, Channel, type Identity, ProtocolError, protocolVersion, requestMsMax } from '@central-backup/protocol'
+import type { Logger } from 'pino'
+import type { Agent } from './agent.ts'
+import { backUp, type SessionReport } from './backup.ts'
+import { allowedPaths } from './policy.ts'
+import type { AgentSettings } from './settings.ts'
+import { software } from './version.ts'
+
+/** What a session works with. */
+export interface Session {
+  readonly agent: Agent
+  readonly channel: Channel
+  readonly settings: AgentSettings
+  readonly server: Identity
+  readonly log: Logger
+}
+
+let sessionsBegun = 0
+
+/** Serves one connection of a verified server to its end, and logs who, what, how much and the outcome. Never rejects. */
+export async function serveSession(agent: Agent, socket: TLSSocket, server: Identity): Promise<void> {
+  const address = socket.remoteAddress ?? 'unknown'
+  const log = agent.log.child({ session: ++sessionsBegun, server: server.name, address })
+  const channel = new Channel(socket, { signal: agent.closing })
+  const startedMs = performance.now()
+  try {
+    const report = await converse({ agent, channel, settings: agent.settings, server, log })
+    log.info({ ...report, seconds: secondsSince(startedMs) }, `session ended: ${report.request} ${report.outcome}`)
+    await channel.close()
+  } catch (error) {
+    await channel.fail(error)
+    const { code, message } = describeFailure(error)
+    log.error({ code, seconds: secondsSince(startedMs), ...stackOf(error) }, `session failed: ${message}`)
+  }
+}
+
+/** The turns of the conversation: both introduce themselves, the server proves the password, and makes one request. */
+async function converse(session: Session): Promise<SessionReport> {
+  const { agent, channel, settings, log } = session
+  await greet(session)
+  const { password } = await channel.receive(['authenticate'], { timeoutMs: authenticationMsMax })
+  const right = await agent.gate.verify(session.server.name, settings.passwordHash, password, channel.ended)
+  if (!right) throw new ProtocolError('authentication-failed')
+  if (agent.sessions >= settings.limits.sessions) {
+    throw new ProtocolError('busy', `the host serves ${settings.limits.sessions} sessions at a time, and these are in use`)
+  }
+  agent.sessions++
+  try {
+    log.info('session began')
+    await channel.send({
+      type: 'welcome',
+      name: settings.name,
+      policy: { read: settings.allow.read.map((path) => Buffer.from(path)) },
+      localCopy: settings.localCopy !== null,
+    })
+    const request = await receiveRequest(channel)
+    if (request === null) return { request: 'none', outcome: 'complete' }
+    if (request.host !== settings.name) {
+      throw new ProtocolError('wrong-host', `this is ${settings.name}, and the request is for ${request.host}`)
+    }
+    return await backUp(session, request, allowedPaths(settings))
+  } finally {
+    agent.sessions--
+  }
+}
+
+async function greet({ channel, settings, server }: Session): Promise<void> {
+  await channel.send({ type: 'hello', protocol: protocolVersion, software, role: 'host', name: settings.name })
+  const hello = await channel.receive(['hello'], { timeoutMs: authenticationMsMax })
+  if (hello.role !== 'server' || hello.name !== server.name) {
+    throw new ProtocolError('wrong-role', `the certificate is of server ${server.name}, but it says it is ${hello.role} ${hello.name}`)
+  }
+}
+
+/** `null` where the server only wanted to know whether all is well, and went. */
+async function receiveRequest(channel: Channel) {
+  try {
+    return await channel.receive(['backup', 'check'], { timeoutMs: requestMsMax })
+  } catch (error) {
+    if (error instanceof ProtocolError && error.code === 'connection-lost') return null
+    throw error
+  }
+}
+
+function describeFailure(error: unknown): { code: string; message: string } {
+  const { code = 'internal', message } = error as { code?: string; message: string }
+  return { code, message }
+}
+
+/** A mistake of this program, which somebody has to find. */
+function stackOf(error: unknown): { stack?: string } {
+  return error instanceof ProtocolError || !(error instanceof Error) ? {} : { stack: error.stack ?? '' }
+}
+
+function secondsSince(startedMs: number): number {
+  return Math.round((performance.now() - startedMs) / 100) / 10
+}
+
+/** Text of a path for logs. */
+export function shownPath(path: Parameters<typeof textFromBytes>[0]): string {
+  return `/${textFromBytes(path)}`
+}

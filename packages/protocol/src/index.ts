@@ -1,0 +1,37 @@
+export { Channel, type ChannelOptions, type ChannelWaits, type ReceiveOptions } from './channel.ts'
+export { encodeMessage, MessageParser } from './codec.ts'
+export {
+  isProtocolErrorCode,
+  PeerError,
+  ProtocolError,
+  type ProtocolErrorCode,
+  type ProtocolErrorOptions,
+  plainText,
+  protocolErrors,
+} from './errors.ts'
+export { type Identity, identityFromAltNames, identityUri, namePattern, type Role } from './identity.ts'
+export * from './limits.ts'
+export {
+  type Counts,
+  type Kind,
+  kinds,
+  type Message,
+  type MessageOf,
+  type MessageType,
+  type Outcome,
+  outcomes,
+  type Phase,
+  phases,
+  protocolVersion,
+} from './messages.ts'
+export { errorFromSocket } from './socket-errors.ts'
+export {
+  applicationProtocol,
+  type Credentials,
+  createListener,
+  type DialOptions,
+  dial,
+  identityOf,
+  type ListenerHandlers,
+  replaceCredentials,
+} from './tls.ts'

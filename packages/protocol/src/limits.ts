@@ -1,0 +1,114 @@
+/**
+ * Everything that a peer controls has its maximum here: sizes, counts, depths and waits. The unit is the last word but
+ * `Max` of every name: bytes, characters (UTF-16 code units), plain counts, or milliseconds.
+ */
+
+const KiB = 1024
+const MiB = 1024 * KiB
+const secondMs = 1000
+const minuteMs = 60 * secondMs
+
+/** A message's header: one byte of type, four of payload length, big-endian. */
+export const headerBytes = 5
+
+/** The most content that one zstd frame may hold before compression. */
+export const frameContentBytesMax = 4 * MiB
+
+/** Zstandard's worst case for content of `frameContentBytesMax`: `ZSTD_compressBound`, content plus one part in 256. */
+const frameCompressedBytesMax = frameContentBytesMax + frameContentBytesMax / 256
+
+/** Payload of `entries` and `frame`: one compressed frame, and room for a skippable frame's header around it. */
+export const dataPayloadBytesMax = frameCompressedBytesMax + 64 * KiB
+
+/** Payload of every other message. */
+export const controlPayloadBytesMax = 1 * MiB
+
+/** Payload of what may come from a peer that has not yet proven its password: `hello`, `authenticate`, `error`. */
+export const unauthenticatedPayloadBytesMax = 64 * KiB
+
+/** Nesting of maps and arrays in a control payload; no message of version 1 needs more than 3. */
+export const payloadDepthMax = 8
+
+/** Values in one control payload: each map, array, key and scalar counts. Bounds the memory it decodes to. */
+export const payloadElementsMax = 16_384
+
+/** Paths of a request, and entries of a policy list. */
+export const pathsMax = 4096
+
+/** Exclude patterns of a request. */
+export const excludesMax = 4096
+
+/** One path or pattern. The archive has the same limit for the paths of its entries. */
+export const pathBytesMax = 256 * KiB
+
+/** `warning` messages of one session. What comes after is only counted, in one last warning. */
+export const warningsMax = 10_000
+
+/** Text for people (messages, hints): what is longer is cut, never refused. */
+export const textCharsMax = 1000
+
+/** A code of an error or a warning. */
+export const codeCharsMax = 64
+
+/** The `software` of a `hello`. */
+export const softwareCharsMax = 100
+
+/** The name of a host or a server. */
+export const nameCharsMax = 63
+
+/** The file name of an archive. */
+export const archiveNameCharsMax = 128
+
+export const passwordCharsMax = 1024
+
+/** Zstandard levels that a request may ask for. The agent's settings may allow less. */
+export const compressionLevelMin = 1
+export const compressionLevelMax = 19
+
+/** Messages that a channel reads ahead of its owner; with these in hand it stops reading. */
+export const undeliveredMessagesMax = 2
+
+/** How much of a message is handed to the connection at once: what must be taken within `stallMsMax`. */
+export const writeSliceBytes = 256 * KiB
+
+/** Connections that a listener holds at a time, most of them, in an attack, not yet authenticated. */
+export const connectionsMax = 64
+
+/** From dialing to a connection whose TLS handshake is done. */
+export const connectMsMax = 20 * secondMs
+
+/** From an accepted connection to the end of the TLS handshake. */
+export const handshakeMsMax = 10 * secondMs
+
+/** From an accepted connection to `welcome`, not counting the delays that the agent itself adds to failed attempts. */
+export const authenticationMsMax = 20 * secondMs
+
+/** Silence, without a single byte, of a peer that has something to say. */
+export const idleMsMax = 1 * minuteMs
+
+/** One message, from its first byte to its last, sending or receiving. */
+export const messageMsMax = 15 * minuteMs
+
+/** No progress: counters that do not advance, or a peer that takes none of what is sent. */
+export const stallMsMax = 5 * minuteMs
+
+/** From `authenticate` to `welcome`: the check itself, and the delays that an agent adds after failed attempts. */
+export const welcomeMsMax = 2 * minuteMs
+
+/** From `welcome` to the request, in silence. */
+export const requestMsMax = 5 * minuteMs
+
+/** From `summary` to `stored`, in silence: the time for fsync, index and catalog. */
+export const storedMsMax = 10 * minuteMs
+
+/** From `stored` to `finished`, in silence: the time to put the local copy in its place. */
+export const finishedMsMax = 5 * minuteMs
+
+/** From the last word of this side to a connection that is closed, be it by force. */
+export const closeMsMax = 5 * secondMs
+
+/** An agent at work says so at least this often. */
+export const progressIntervalMs = 5 * secondMs
+
+/** TCP keepalive starts after this much silence. */
+export const keepAliveMs = 30 * secondMs

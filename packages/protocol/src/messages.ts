@@ -1,0 +1,175 @@
+/**
+ * The messages, as data: their numbers, the largest payload of each, and the shape of those that are msgpack maps.
+ * One rule for strings: what is text for people or a word of the protocol travels as `str` and is UTF-8; what is bytes
+ * (paths, patterns, digests) travels as `bin` and is a Buffer here.
+ */
+
+import { z } from 'zod'
+import { plainText } from './errors.ts'
+import { namePattern, roles } from './identity.ts'
+import {
+  archiveNameCharsMax,
+  codeCharsMax,
+  compressionLevelMax,
+  compressionLevelMin,
+  controlPayloadBytesMax,
+  dataPayloadBytesMax,
+  excludesMax,
+  passwordCharsMax,
+  pathBytesMax,
+  pathsMax,
+  softwareCharsMax,
+  unauthenticatedPayloadBytesMax,
+} from './limits.ts'
+
+/** The version of the protocol that this package speaks. */
+export const protocolVersion = 1
+
+export const kinds = ['full', 'incremental'] as const
+export type Kind = (typeof kinds)[number]
+
+/** How a run ended, best first. */
+export const outcomes = ['complete', 'complete-with-changes', 'incomplete', 'failed'] as const
+export type Outcome = (typeof outcomes)[number]
+
+/** What an agent is doing: running hooks, expanding patterns, walking and packing, putting the end to the archive. */
+export const phases = ['prepare', 'select', 'pack', 'finish'] as const
+export type Phase = (typeof phases)[number]
+
+const name = z.string().regex(namePattern)
+const code = z.string().regex(new RegExp(`^[a-z][a-z0-9-]{0,${codeCharsMax - 1}}$`))
+const archiveName = z.string().regex(new RegExp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,${archiveNameCharsMax - 1}}$`))
+/** Text for a person. It is cut and cleaned rather than refused, as it may be the reason of a failure. */
+const text = z.string().transform(plainText)
+const count = z.int().nonnegative()
+const timeMs = z.int()
+const bytes = (max: number, min = 1) =>
+  z.custom<Buffer>((value) => Buffer.isBuffer(value) && value.length >= min && value.length <= max, {
+    error: `expected ${min} to ${max} bytes`,
+  })
+const path = bytes(pathBytesMax)
+const digest = bytes(32, 32)
+const paths = z.array(path).max(pathsMax)
+const selection = { host: name, paths: paths.min(1), exclude: z.array(path).max(excludesMax) }
+
+const countsSchema = z.strictObject({
+  files: count,
+  directories: count,
+  symlinks: count,
+  hardlinks: count,
+  specials: count,
+  sockets: count,
+  excluded: count,
+  changed: count,
+  vanished: count,
+  unreadable: count,
+  contentBytes: count,
+})
+
+/** What a run met, by kind; `contentBytes` is the content of its regular files. */
+export type Counts = z.infer<typeof countsSchema>
+
+const schemas = {
+  hello: z.strictObject({
+    protocol: z.literal(protocolVersion),
+    software: z
+      .string()
+      .max(softwareCharsMax)
+      .regex(/^[\x20-\x7e]+$/),
+    role: z.enum(roles),
+    name,
+  }),
+  authenticate: z.strictObject({ password: z.string().max(passwordCharsMax) }),
+  welcome: z.strictObject({ name, policy: z.strictObject({ read: paths }), localCopy: z.boolean() }),
+  error: z.strictObject({ code, message: text, hint: text.optional() }),
+  backup: z.strictObject({
+    ...selection,
+    kind: z.enum(kinds),
+    startedAtMs: timeMs,
+    compressionLevel: z.int().min(compressionLevelMin).max(compressionLevelMax).optional(),
+  }),
+  'archive-name': z.strictObject({ name: archiveName }),
+  warning: z.strictObject({
+    code,
+    path: path.nullable(),
+    message: text,
+    count: z.int().positive().optional(),
+  }),
+  progress: z.strictObject({
+    phase: z.enum(phases),
+    entries: count,
+    contentBytes: count,
+    path: path.nullable(),
+  }),
+  summary: z.strictObject({
+    outcome: z.enum(outcomes),
+    counts: countsSchema,
+    digest: digest.nullable(),
+    archiveBytes: count,
+    tarBytes: count,
+    finishedAtMs: timeMs,
+  }),
+  stored: z.strictObject({ digest, archiveBytes: count }),
+  check: z.strictObject(selection),
+  finished: z.strictObject({
+    localCopy: z.strictObject({ kept: z.boolean(), name: archiveName, error: text.optional() }).nullable(),
+  }),
+}
+
+export type ControlType = keyof typeof schemas
+export type DataType = 'entries' | 'frame'
+export type MessageType = ControlType | DataType
+
+/** A message of type `T`: its fields beside `type`, or for data the raw `payload`. */
+export type MessageOf<T extends MessageType> = {
+  [K in T]: K extends ControlType ? { type: K } & z.infer<(typeof schemas)[K]> : { type: K; payload: Buffer }
+}[T]
+
+export type Message = MessageOf<MessageType>
+
+interface MessageKind {
+  type: MessageType
+  /** The first byte on the wire. */
+  number: number
+  payloadBytesMax: number
+  /** `null` for raw bytes. */
+  schema: z.ZodType<object> | null
+}
+
+function control(number: number, type: ControlType, payloadBytesMax = controlPayloadBytesMax): MessageKind {
+  return { number, type, payloadBytesMax, schema: schemas[type] }
+}
+
+function data(number: number, type: DataType): MessageKind {
+  return { number, type, payloadBytesMax: dataPayloadBytesMax, schema: null }
+}
+
+/** All messages of version 1. A number is never used for anything else. */
+export const messageKinds: readonly MessageKind[] = [
+  control(1, 'hello', unauthenticatedPayloadBytesMax),
+  control(2, 'authenticate', unauthenticatedPayloadBytesMax),
+  control(3, 'welcome'),
+  control(4, 'error', unauthenticatedPayloadBytesMax),
+  control(5, 'backup'),
+  control(6, 'archive-name'),
+  data(7, 'entries'),
+  data(8, 'frame'),
+  control(9, 'warning'),
+  control(10, 'progress'),
+  control(11, 'summary'),
+  control(12, 'stored'),
+  control(13, 'check'),
+  control(14, 'finished'),
+]
+
+const byType = new Map(messageKinds.map((kind) => [kind.type, kind]))
+const byNumber = new Map(messageKinds.map((kind) => [kind.number, kind]))
+
+export function messageKindOf(type: MessageType): MessageKind {
+  return byType.get(type)!
+}
+
+/** `undefined` for a number that no message has. */
+export function messageKindOfNumber(number: number): MessageKind | undefined {
+  return byNumber.get(number)
+}

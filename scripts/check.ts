@@ -1,0 +1,10 @@
+/** What every commit must pass: types, lint, unit tests. `npm run check`. */
+import { type Step, runSteps, unitTests } from './steps.ts'
+
+const steps: Step[] = [
+  { name: 'types', command: ['tsc', '-p', 'tsconfig.json'] },
+  { name: 'lint', command: ['biome', 'check', '--error-on-warnings', '.'] },
+  { name: 'unit tests', command: ['node', '--test', '--test-concurrency=2', ...unitTests()] },
+]
+
+process.exitCode = runSteps(steps)

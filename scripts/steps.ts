@@ -1,0 +1,28 @@
+import { spawnSync } from 'node:child_process'
+import { globSync } from 'node:fs'
+
+export interface Step {
+  name: string
+  command: string[]
+}
+
+/** Runs the steps in order and stops at the first that fails. Returns the exit code for all. */
+export function runSteps(steps: readonly Step[]): number {
+  for (const { name, command } of steps) {
+    const startedMs = performance.now()
+    const [program, ...args] = command
+    const { status } = spawnSync(program!, args, { stdio: 'inherit' })
+    const seconds = ((performance.now() - startedMs) / 1000).toFixed(1)
+    process.stdout.write(`${name}: ${status === 0 ? 'ok' : 'FAILED'} (${seconds} s)\n`)
+    if (status !== 0) return status ?? 1
+  }
+  return 0
+}
+
+export function unitTests(): string[] {
+  return globSync('packages/*/test/**/*.test.ts').sort()
+}
+
+export function behaviourTests(): string[] {
+  return globSync('test/**/*.test.ts').sort()
+}
