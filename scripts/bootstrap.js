@@ -32,10 +32,12 @@ function install() {
     fail(`this machine lacks ${missing.join(', ')}; on Debian: apt-get install ${missing.join(' ')}`)
   }
   process.stderr.write('central-backup: installing dependencies (about a minute) ...\n')
-  const result = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, encoding: 'utf8' })
+  // Not `npm ci`: it insists on packages for other platforms, which not every mirror of the registry has.
+  const args = ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']
+  const result = spawnSync('npm', args, { cwd: root, encoding: 'utf8' })
   if (result.status !== 0) {
     process.stderr.write(`${result.stdout ?? ''}${result.stderr ?? ''}\n`)
-    fail('npm ci failed; see above. It needs the npm registry and a C++ compiler.')
+    fail('npm install failed; see above. It needs the npm registry and a C++ compiler.')
   }
   writeFileSync(stamp, lockDigest())
 }

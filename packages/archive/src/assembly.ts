@@ -43,13 +43,11 @@ export class ArchiveAssembly {
   addFrame(bytes: Uint8Array): void {
     const { contentBytes } = parseZstdFrame(bytes, frameBytesMax)
     // The seek table tells index frames by their empty content.
-    if (contentBytes === 0)
-      throw new ArchiveError('frame-invalid', 'A data frame of an archive cannot be empty.')
+    if (contentBytes === 0) {
+      throw new ArchiveError('frame-invalid', 'a data frame of an archive cannot be empty')
+    }
     if (this.#tarBytes + contentBytes > tarBytesMax) {
-      throw new ArchiveError(
-        'frame-too-large',
-        `An archive holds at most ${tarBytesMax} bytes of tar stream.`,
-      )
+      throw new ArchiveError('frame-too-large', `an archive holds at most ${tarBytesMax} bytes of tar stream`)
     }
     this.#append(bytes, contentBytes)
     this.#endsInIndex = false
@@ -67,7 +65,7 @@ export class ArchiveAssembly {
 
   /** Ends the archive, once. The last frame must have been one of the index. */
   finish(): AssembledArchive {
-    if (!this.#endsInIndex) throw new ArchiveError('assembly-order', 'An archive ends in an index frame.')
+    if (!this.#endsInIndex) throw new ArchiveError('assembly-order', 'an archive ends in an index frame')
     if (this.#finished) throw outOfTurn()
     this.#finished = true
     const seekTable = this.#rows.build()
@@ -84,7 +82,7 @@ export class ArchiveAssembly {
   #append(bytes: Uint8Array, contentBytes: number): void {
     if (this.#finished) throw outOfTurn()
     if (this.#rows.frames === framesMax) {
-      throw new ArchiveError('frame-too-large', `An archive has at most ${framesMax} frames.`)
+      throw new ArchiveError('frame-too-large', `an archive has at most ${framesMax} frames`)
     }
     this.#hash.update(bytes)
     this.#rows.add(bytes.length, contentBytes)
@@ -94,5 +92,5 @@ export class ArchiveAssembly {
 }
 
 function outOfTurn(): ArchiveError {
-  return new ArchiveError('assembly-order', 'The archive has been finished.')
+  return new ArchiveError('assembly-order', 'the archive has been finished')
 }

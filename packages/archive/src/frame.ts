@@ -32,10 +32,11 @@ export function parseZstdFrame(bytes: Uint8Array, contentBytesMax: number = fram
   const buffer = viewOf(bytes)
   const frameBytesAllowed = compressedBytesMax(contentBytesMax)
   if (buffer.length > frameBytesAllowed) {
-    throw tooLarge(`A frame has ${buffer.length} bytes, more than the ${frameBytesAllowed} allowed.`)
+    throw tooLarge(`a frame has ${buffer.length} bytes, more than the ${frameBytesAllowed} allowed`)
   }
-  if (buffer.length < 6 || buffer.readUInt32LE(0) !== zstdMagic)
+  if (buffer.length < 6 || buffer.readUInt32LE(0) !== zstdMagic) {
     throw invalid('it does not begin as a zstd frame')
+  }
   const descriptor = buffer[4]!
   const contentSizeFlag = descriptor >> 6
   const singleSegment = (descriptor & 0x20) !== 0
@@ -47,13 +48,11 @@ export function parseZstdFrame(bytes: Uint8Array, contentBytesMax: number = fram
   let at = singleSegment ? 5 : 6
   const contentBytes = readContentSize(buffer, at, contentSizeFlag)
   if (contentBytes > contentBytesMax) {
-    throw tooLarge(
-      `A frame holds ${contentBytes} bytes of content, more than the ${contentBytesMax} allowed.`,
-    )
+    throw tooLarge(`a frame holds ${contentBytes} bytes of content, more than the ${contentBytesMax} allowed`)
   }
   const windowBytes = singleSegment ? contentBytes : windowOf(buffer[5]!)
   if (windowBytes > windowBytesMax) {
-    throw tooLarge(`A frame needs a window of ${windowBytes} bytes, more than the ${windowBytesMax} allowed.`)
+    throw tooLarge(`a frame needs a window of ${windowBytes} bytes, more than the ${windowBytesMax} allowed`)
   }
   at += contentSizeFlag === 0 ? 1 : 1 << contentSizeFlag
   const end = endOfBlocks(buffer, at) + checksumBytes
@@ -104,13 +103,13 @@ export function decompressFrame(bytes: Uint8Array, contentBytesMax: number = fra
   try {
     written = decoder().decompress(content, bytes)
   } catch (cause) {
-    throw new ArchiveError('frame-damaged', `A frame cannot be decompressed: ${(cause as Error).message}.`, {
+    throw new ArchiveError('frame-damaged', `a frame cannot be decompressed: ${(cause as Error).message}`, {
       hint: 'The archive is damaged. Check the disk, and take the file from another run.',
       cause,
     })
   }
   if (written !== contentBytes) {
-    throw new ArchiveError('frame-damaged', `A frame of ${contentBytes} bytes decompresses to ${written}.`)
+    throw new ArchiveError('frame-damaged', `a frame of ${contentBytes} bytes decompresses to ${written}`)
   }
   return content
 }
@@ -128,7 +127,7 @@ function decoder(): InstanceType<typeof binding.DCtx> {
  */
 export function compressFrame(content: Uint8Array, level = 3): Buffer {
   if (content.length > frameBytesMax) {
-    throw tooLarge(`A frame of ${content.length} bytes of content is more than the ${frameBytesMax} allowed.`)
+    throw tooLarge(`a frame of ${content.length} bytes of content is more than the ${frameBytesMax} allowed`)
   }
   const context = encoder()
   context.setParameter(binding.CParameter.compressionLevel, level)
@@ -184,7 +183,7 @@ function viewOf(bytes: Uint8Array): Buffer {
 }
 
 function invalid(reason: string): ArchiveError {
-  return new ArchiveError('frame-invalid', `This is no frame of an archive: ${reason}.`)
+  return new ArchiveError('frame-invalid', `this is no frame of an archive: ${reason}`)
 }
 
 function tooLarge(message: string): ArchiveError {

@@ -12,6 +12,7 @@ import {
 import {
   ArchiveTable,
   archiveBytesMax,
+  checkArchiveName,
   checkEntryLimits,
   type IndexKind,
   readArchiveNames,
@@ -75,7 +76,10 @@ export class IndexBatchEncoder {
     const rowBytes = rowBytesMax(entry)
     let added = rowBytes
     const newArchives = this.#archives.missingFrom(entry.extents)
-    for (const name of newArchives) added += archiveBytesMax(name)
+    for (const name of newArchives) {
+      checkArchiveName(name)
+      added += archiveBytesMax(name)
+    }
     if (this.sizeBytes + added > indexBatchBytesMax - endBytesMax - mapBytesMax) return false
     if (this.#archives.names.length + newArchives.size > batchArchivesMax) {
       if (newArchives.size > batchArchivesMax) throw tooManyArchives(entry, newArchives.size)
@@ -132,7 +136,7 @@ export function encodeIndexBatch(batch: IndexBatch): Buffer {
     if (encoder.add(entry)) continue
     throw new ArchiveError(
       'entry-limit',
-      `${batch.entries.length} entries do not fit into one batch of the index.`,
+      `${batch.entries.length} entries do not fit into one batch of the index`,
     )
   }
   return encoder.take(batch.end)
@@ -145,7 +149,7 @@ export function encodeIndexBatch(batch: IndexBatch): Buffer {
  */
 export function decodeIndexBatch(bytes: Uint8Array, kind: IndexKind = 'archive'): IndexBatch {
   if (bytes.length > indexBatchBytesMax) {
-    throw new ArchiveError('index-invalid', `A batch of ${bytes.length} bytes is over ${indexBatchBytesMax}.`)
+    throw new ArchiveError('index-invalid', `a batch of ${bytes.length} bytes is over ${indexBatchBytesMax}`)
   }
   const reader = new MsgpackReader(bytes)
   let keysLeft = reader.map('batch') - 2
@@ -175,13 +179,9 @@ function readVersion(reader: MsgpackReader): void {
   expectKey(reader, 'v')
   const found = reader.unsigned(Number.MAX_SAFE_INTEGER, 'version')
   if (found === version) return
-  throw new ArchiveError(
-    'index-invalid',
-    `The index is of version ${found}; this program knows version ${version}.`,
-    {
-      hint: 'A newer release made this archive: read it with that one, or extract it with tar.',
-    },
-  )
+  const message = `the index is of version ${found}; this program knows version ${version}`
+  const hint = 'A newer release made this archive: read it with that one, or extract it with tar.'
+  throw new ArchiveError('index-invalid', message, { hint })
 }
 
 function readEntries(reader: MsgpackReader, archives: readonly string[], kind: IndexKind): Entry[] {
@@ -212,8 +212,9 @@ export class IndexSequence {
       throw outOfTurn(this.#batches === 0 ? 'it begins without a header' : 'a header stands in its middle')
     }
     const first = batch.entries[0]
-    if (first !== undefined && comparePaths(first.path, this.#last) <= 0)
+    if (first !== undefined && comparePaths(first.path, this.#last) <= 0) {
       throw outOfOrder(first.path, this.#last)
+    }
     this.#last = batch.entries.at(-1)?.path ?? this.#last
     this.#ended = batch.end !== null
     this.#batches++
@@ -222,28 +223,22 @@ export class IndexSequence {
   /** Throws an `ArchiveError` (`index-incomplete`) where the last batch has not been accepted. */
   finish(): void {
     if (this.#ended) return
-    throw new ArchiveError(
-      'index-incomplete',
-      `The index ends after ${this.#batches} batches without its last one.`,
-      {
-        hint: 'The run that made the archive was broken off. What is there can be extracted with tar.',
-      },
-    )
+    const message = `the index ends after ${this.#batches} batches without its last one`
+    const hint = 'The run that made the archive was broken off. What is there can be extracted with tar.'
+    throw new ArchiveError('index-incomplete', message, { hint })
   }
 }
 
 function outOfTurn(reason: string): ArchiveError {
-  return new ArchiveError('index-invalid', `The index is not valid: ${reason}.`)
+  return new ArchiveError('index-invalid', `the index is not valid: ${reason}`)
 }
 
 function outOfOrder(path: BytePath, previous: BytePath): ArchiveError {
-  return new ArchiveError(
-    'index-order',
-    `The index is out of order: ${quotePath(path)} follows ${quotePath(previous)}.`,
-  )
+  const message = `the index is out of order: ${quotePath(path)} follows ${quotePath(previous)}`
+  return new ArchiveError('index-order', message)
 }
 
 function tooManyArchives(entry: Entry, found: number): ArchiveError {
-  const message = `${quotePath(entry.path)} lies in pieces in ${found} archives; at most ${batchArchivesMax} can be named.`
+  const message = `${quotePath(entry.path)} lies in pieces in ${found} archives; at most ${batchArchivesMax} can be named`
   return new ArchiveError('entry-limit', message)
 }

@@ -44,8 +44,9 @@ export function writeHeader(writer: MsgpackWriter, header: ArchiveHeader): void 
     throw tooMuch('paths and exclude patterns', patternBytes, `${headerPatternsBytesMax} bytes`)
   }
   const patternCount = Math.max(paths.length, exclude.length)
-  if (patternCount > headerPatternsMax)
+  if (patternCount > headerPatternsMax) {
     throw tooMuch('paths or exclude patterns', patternCount, `${headerPatternsMax}`)
+  }
 
   writer.map(6)
   writer.text('host')
@@ -101,8 +102,9 @@ export function readEnd(reader: MsgpackReader): ArchiveEnd {
   expectKey(reader, 'outcome')
   const outcome = readOneOf(reader, outcomes, 'outcome')
   expectKey(reader, 'counts')
-  if (reader.map('counts') !== countKeys.length)
+  if (reader.map('counts') !== countKeys.length) {
     throw reader.error(`counts: ${countKeys.length} keys expected`)
+  }
   const counts = {} as Counts
   for (const key of countKeys) {
     expectKey(reader, key)
@@ -153,8 +155,9 @@ function readText(reader: MsgpackReader, what: string): string {
 function checkText(what: string, text: string): void {
   const size = Buffer.byteLength(text)
   if (size > headerTextBytesMax) throw tooMuch(what, size, `${headerTextBytesMax} bytes`)
-  if (!isPrintable(text))
-    throw new ArchiveError('entry-limit', `In ${what} there are control characters, or nothing.`)
+  if (!isPrintable(text)) {
+    throw new ArchiveError('entry-limit', `in ${what} there are control characters, or nothing`)
+  }
 }
 
 function isPrintable(text: string): boolean {
@@ -162,8 +165,5 @@ function isPrintable(text: string): boolean {
 }
 
 function tooMuch(what: string, found: number, max: string): ArchiveError {
-  return new ArchiveError(
-    'entry-limit',
-    `An archive has no room for ${what}: ${found} found, at most ${max}.`,
-  )
+  return new ArchiveError('entry-limit', `an archive has no room for ${what}: ${found} found, at most ${max}`)
 }

@@ -162,8 +162,9 @@ export function checkEntryLimits(entry: Entry): void {
     throw overLimit(entry, 'the target of the link', entry.target.length, targetMax)
   }
   const ownerBytes = Math.max(entry.user.length, entry.group.length)
-  if (ownerBytes > ownerNameBytesMax)
+  if (ownerBytes > ownerNameBytesMax) {
     throw overLimit(entry, 'the name of its owner', ownerBytes, ownerNameBytesMax)
+  }
   if (entry.extents.length > extentsMax) {
     throw overLimit(entry, 'the number of its pieces', entry.extents.length, extentsMax)
   }
@@ -178,16 +179,17 @@ function checkXattrLimits(entry: Entry, xattrs: ReadonlyMap<string, Uint8Array>)
     }
     bytes += name.length + value.length
   }
-  if (xattrs.size > xattrsMax)
+  if (xattrs.size > xattrsMax) {
     throw overLimit(entry, 'the number of extended attributes', xattrs.size, xattrsMax)
+  }
   if (bytes > xattrsBytesMax) throw overLimit(entry, 'the size of extended attributes', bytes, xattrsBytesMax)
 }
 
 function overLimit(entry: Entry, what: string, found: number, max: number): ArchiveError {
-  const path = JSON.stringify(`/${quotePath(entry.path.slice(0, 200) as BytePath)}`)
+  const path = quotePath(entry.path)
   return new ArchiveError(
     'entry-limit',
-    `${path} does not fit into an archive: ${what} is ${found}, at most ${max}.`,
+    `${path} does not fit into an archive: ${what} is ${found}, at most ${max}`,
   )
 }
 
@@ -199,8 +201,9 @@ export type IndexKind = 'archive' | 'listing'
  * and values of extended attributes are views of what the reader reads.
  */
 export function readRow(reader: MsgpackReader, archives: readonly string[], kind: IndexKind): Entry {
-  if (reader.array(rowFields, 'entry') !== rowFields)
+  if (reader.array(rowFields, 'entry') !== rowFields) {
     throw reader.error(`entry: ${rowFields} fields expected`)
+  }
   const path = readSafePath(reader, 'path')
   const type = types[reader.unsigned(types.length - 1, 'type')]!
   const entry: Entry = {
@@ -249,8 +252,9 @@ function readName(reader: MsgpackReader, what: string): BytePath {
 function readTarget(reader: MsgpackReader, type: EntryType, path: BytePath): BytePath | null {
   if (type === 'hardlink') {
     const target = readSafePath(reader, 'target')
-    if (comparePaths(target, path) >= 0)
+    if (comparePaths(target, path) >= 0) {
       throw reader.error('target: a hard link points at what stands before it')
+    }
     return target
   }
   if (type === 'symlink') {
@@ -305,8 +309,9 @@ function readContent(
     if (entry.digest.length !== digestBytes) throw reader.error(`digest: ${digestBytes} bytes expected`)
   }
   const isStored = entry.type === 'file' && kind === 'archive'
-  if (isStored !== (entry.digest !== null))
+  if (isStored !== (entry.digest !== null)) {
     throw reader.error(`digest: of each file that is stored, and only of those`)
+  }
   if (entry.type !== 'file' && entry.size !== 0) throw reader.error(`size: a ${entry.type} has no content`)
   const extents = readExtents(reader, archives)
   entry.extents = extents
@@ -341,14 +346,15 @@ const noExtents: readonly Extent[] = []
 /** What the name of an archive looks like: a file name that can be nothing else. */
 const archiveName = /^[0-9A-Za-z][0-9A-Za-z._-]*$/
 
+/** Throws an `ArchiveError` (`entry-limit`) for what cannot be the file name of an archive. */
+export function checkArchiveName(name: string): void {
+  if (archiveName.test(name) && name.length <= archiveNameBytesMax) return
+  throw new ArchiveError('entry-limit', `${JSON.stringify(name)} cannot be the name of an archive`)
+}
+
 export function writeArchiveNames(writer: MsgpackWriter, names: readonly string[]): void {
   writer.array(names.length)
-  for (const name of names) {
-    if (!archiveName.test(name) || name.length > archiveNameBytesMax) {
-      throw new ArchiveError('entry-limit', `${JSON.stringify(name)} cannot be the name of an archive.`)
-    }
-    writer.text(name)
-  }
+  for (const name of names) writer.text(name)
 }
 
 export function readArchiveNames(reader: MsgpackReader): string[] {
@@ -356,8 +362,9 @@ export function readArchiveNames(reader: MsgpackReader): string[] {
   const names: string[] = []
   for (let i = 0; i < count; i++) {
     const name = reader.text(archiveNameBytesMax, 'archive name')
-    if (!archiveName.test(name))
+    if (!archiveName.test(name)) {
       throw reader.error('archive name: letters, digits, dots, hyphens and underscores expected')
+    }
     names.push(name)
   }
   return names

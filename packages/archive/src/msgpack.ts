@@ -267,10 +267,12 @@ export class MsgpackReader {
     return length
   }
 
-  /** Begins a map of at most 15 keys; returns how many. */
+  /** Begins a map; returns the number of its keys. */
   map(what: string): number {
+    const start = this.#at
     const first = this.#byte(what)
-    if (first >> 4 !== 8) throw this.#wrong(this.#at - 1, what, 'a map')
+    if (first === 0xde || first === 0xdf) return this.#bigEndian(first === 0xde ? 2 : 4, what)
+    if (first >> 4 !== 8) throw this.#wrong(start, what, 'a map')
     return first & 0x0f
   }
 
@@ -286,13 +288,9 @@ export class MsgpackReader {
 
   /** An error that points at the next byte. */
   error(message: string): ArchiveError {
-    return new ArchiveError(
-      'index-invalid',
-      `The index is not valid at byte ${this.#at} of a batch: ${message}.`,
-      {
-        hint: 'The archive is damaged, or was made by something else.',
-      },
-    )
+    const hint = 'The archive is damaged, or was made by something else.'
+    const where = `the index is not valid at byte ${this.#at} of a batch`
+    return new ArchiveError('index-invalid', `${where}: ${message}`, { hint })
   }
 
   #wideUnsigned(first: number, what: string): number {

@@ -75,7 +75,7 @@ export class ArchiveReader {
   async *readTar(offset: number, length: number): AsyncGenerator<Buffer, void, void> {
     const end = offset + length
     if (!(offset >= 0 && length >= 0 && end <= this.tarBytes)) {
-      const message = `Bytes ${offset} to ${end} are not in a tar stream of ${this.tarBytes} bytes.`
+      const message = `bytes ${offset} to ${end} are not in a tar stream of ${this.tarBytes} bytes`
       throw inFile(this.path, new ArchiveError('range-invalid', message))
     }
     for (let at = offset; at < end; ) {
@@ -96,7 +96,7 @@ export class ArchiveReader {
   async *readContent(entry: Entry): AsyncGenerator<Buffer, void, void> {
     const elsewhere = entry.extents.find(({ archive }) => archive !== null)
     if (elsewhere !== undefined) {
-      const message = `The content of ${quotePath(entry.path)} lies in the archive ${elsewhere.archive}.`
+      const message = `the content of ${quotePath(entry.path)} lies in the archive ${elsewhere.archive}`
       throw inFile(this.path, new ArchiveError('content-elsewhere', message))
     }
     const hash = createHash('sha256')
@@ -107,7 +107,7 @@ export class ArchiveReader {
       }
     }
     if (entry.digest === null || hash.digest().equals(entry.digest)) return
-    const message = `The content of ${quotePath(entry.path)} is not what was backed up: its SHA-256 differs.`
+    const message = `the content of ${quotePath(entry.path)} is not what was backed up: its SHA-256 differs`
     throw inFile(
       this.path,
       new ArchiveError('content-damaged', message, { hint: 'Take the file from another run.' }),
@@ -129,7 +129,7 @@ export class ArchiveReader {
     const content = await this.#inFile(async () => {
       const content = decompressFrame(await readExactly(this.#file, fileOffset, fileBytes), tarBytes)
       if (content.length === tarBytes) return content
-      const message = `Frame ${number} holds ${content.length} bytes, its row of the seek table says ${tarBytes}.`
+      const message = `frame ${number} holds ${content.length} bytes, its row of the seek table says ${tarBytes}`
       throw new ArchiveError('seek-table-invalid', message)
     })
     this.#cached = { number, content }
@@ -150,7 +150,7 @@ async function readSeekTable(file: FileHandle, archiveBytes: number): Promise<Se
   const footer = await readExactly(file, footerOffset, archiveBytes - footerOffset)
   const tableBytes = parseSeekTableFooter(footer)
   if (tableBytes > archiveBytes) {
-    const message = `The file has ${archiveBytes} bytes, its seek table alone has ${tableBytes}.`
+    const message = `the file has ${archiveBytes} bytes, its seek table alone has ${tableBytes}`
     throw new ArchiveError('archive-truncated', message, { hint: 'The beginning of the file is missing.' })
   }
   return SeekTable.parse(await readExactly(file, archiveBytes - tableBytes, tableBytes), archiveBytes)
@@ -163,7 +163,7 @@ async function readExactly(file: FileHandle, position: number, size: number): Pr
     if (bytesRead === 0) {
       throw new ArchiveError(
         'archive-truncated',
-        `The file ends at byte ${position + filled}, in the middle of something.`,
+        `the file ends at byte ${position + filled}, in the middle of something`,
       )
     }
     filled += bytesRead

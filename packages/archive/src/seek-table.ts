@@ -68,7 +68,7 @@ export interface FramePlace {
  */
 export function parseSeekTableFooter(footer: Buffer): number {
   if (footer.length !== seekTableFooterBytes || footer.readUInt32LE(5) !== footerMagic) {
-    throw new ArchiveError('not-an-archive', 'The file does not end in a seek table.', {
+    throw new ArchiveError('not-an-archive', 'the file does not end in a seek table', {
       hint: 'It is no archive of central-backup, or it was cut off. What is there can be tried with zstd -dc | tar -x.',
     })
   }
@@ -101,8 +101,7 @@ export class SeekTable {
   static parse(bytes: Uint8Array, archiveBytes: number): SeekTable {
     const payload = unwrapSkippable(seekTableMagic, bytes)
     const footer = payload.subarray(Math.max(0, payload.length - seekTableFooterBytes))
-    if (parseSeekTableFooter(footer) !== bytes.length)
-      throw invalid('the number of its frames is not that of its rows')
+    if (parseSeekTableFooter(footer) !== bytes.length) throw invalid('it has not as many rows as frames')
     const frames = (payload.length - seekTableFooterBytes) / rowBytes
     if (frames === 0) throw invalid('it is empty')
 
@@ -120,16 +119,11 @@ export class SeekTable {
     }
     if (fileOffsets[frames]! + bytes.length !== archiveBytes) {
       const sum = fileOffsets[frames]! + bytes.length
-      throw new ArchiveError(
-        'archive-truncated',
-        `The file has ${archiveBytes} bytes, its seek table says ${sum}.`,
-        {
-          hint: 'The file was cut or put together from pieces. Take it from another copy.',
-        },
-      )
+      const message = `the file has ${archiveBytes} bytes, its seek table says ${sum}`
+      const hint = 'The file was cut or put together from pieces. Take it from another copy.'
+      throw new ArchiveError('archive-truncated', message, { hint })
     }
-    if (tarOffsets[frames] !== tarOffsets[frames - 1])
-      throw invalid('the last frame before it is not one of the index')
+    if (tarOffsets[frames] !== tarOffsets[frames - 1]) throw invalid('no index frame stands before it')
     return new SeekTable(fileOffsets, tarOffsets)
   }
 
@@ -150,7 +144,7 @@ export class SeekTable {
     if (!(offset >= 0 && offset < this.tarBytes)) {
       throw new ArchiveError(
         'range-invalid',
-        `Byte ${offset} is outside a tar stream of ${this.tarBytes} bytes.`,
+        `byte ${offset} is outside a tar stream of ${this.tarBytes} bytes`,
       )
     }
     // The last frame that begins at or before the offset: index frames, which are empty, never are that.
@@ -171,7 +165,7 @@ export class SeekTable {
 }
 
 function invalid(reason: string): ArchiveError {
-  return new ArchiveError('seek-table-invalid', `The seek table is not valid: ${reason}.`, {
+  return new ArchiveError('seek-table-invalid', `the seek table is not valid: ${reason}`, {
     hint: 'The archive is damaged; its content can still be read with zstd -dc | tar -x.',
   })
 }

@@ -89,7 +89,7 @@ class TarHeaderEncoder {
 
   encode(entry: Entry): Buffer {
     if (!(entry.size >= 0 && entry.size <= fileBytesMax)) {
-      throw new ArchiveError('entry-limit', `A size of ${entry.size} bytes does not fit into an archive.`)
+      throw new ArchiveError('entry-limit', `a size of ${entry.size} bytes does not fit into an archive`)
     }
     this.#at = 0
     const path = entry.type === 'directory' ? `${entry.path}/` : entry.path
@@ -121,7 +121,7 @@ class TarHeaderEncoder {
       bytes.write(path, at + field.name, nameBytes, 'latin1')
     }
     const typeflag = typeflags[entry.type]
-    if (typeflag === undefined) throw new TypeError(`A ${entry.type} has no form in tar.`)
+    if (typeflag === undefined) throw new TypeError(`a ${entry.type} has no form in tar`)
     bytes[at + field.type] = typeflag.charCodeAt(0)
     writeOctal(bytes, at + field.mode, 7, entry.mode)
     this.#writeNumber(field.uid, 7, entry.uid, octal7Max)

@@ -8,7 +8,11 @@ const byte = fc.integer({ min: 1, max: 255 }).map((code) => String.fromCharCode(
 /** Names with everything that Linux allows, often with bytes that sort or print badly. */
 export const name: fc.Arbitrary<string> = fc
   .oneof(
-    fc.string({ unit: fc.constantFrom('a', 'b', '.', '-', '\x01', ' ', '\n', '\xe9', '\xff'), minLength: 1, maxLength: 12 }),
+    fc.string({
+      unit: fc.constantFrom('a', 'b', '.', '-', '\x01', ' ', '\n', '\xe9', '\xff'),
+      minLength: 1,
+      maxLength: 12,
+    }),
     fc.string({ unit: byte, minLength: 1, maxLength: 255 }),
   )
   .map((text) => text.replaceAll('/', '_'))
@@ -27,7 +31,10 @@ const unsigned64 = fc.oneof(fc.maxSafeNat(), fc.bigInt(2n ** 53n, 2n ** 64n - 1n
 const xattrs = fc.oneof(
   fc.constant(null),
   fc
-    .array(fc.tuple(fc.string({ unit: byte, minLength: 1, maxLength: 40 }), fc.uint8Array({ maxLength: 80 })), { maxLength: 4 })
+    .array(
+      fc.tuple(fc.string({ unit: byte, minLength: 1, maxLength: 40 }), fc.uint8Array({ maxLength: 80 })),
+      { maxLength: 4 },
+    )
     .map((pairs) => new Map(pairs)),
 )
 
@@ -53,7 +60,11 @@ const attributes = fc.record({
 const extents: fc.Arbitrary<Extent[]> = fc
   .array(
     fc.record({
-      archive: fc.constantFrom(null, '2026-11-21T030000Z-full.tar.zst', '2026-11-22T030000Z-incremental.tar.zst'),
+      archive: fc.constantFrom(
+        null,
+        '2026-11-21T030000Z-full.tar.zst',
+        '2026-11-22T030000Z-incremental.tar.zst',
+      ),
       gap: fc.nat(2 ** 40),
       length: fc.integer({ min: 1, max: 2 ** 40 }),
     }),
@@ -71,9 +82,18 @@ const extents: fc.Arbitrary<Extent[]> = fc
 
 const content = fc.record({ extents, digest: fc.uint8Array({ minLength: 32, maxLength: 32 }) })
 const deviceNumber = fc.nat(2 ** 31 - 1)
-const device = fc.record({ major: deviceNumber, minor: deviceNumber })
+const device = fc.tuple(deviceNumber, deviceNumber).map(([major, minor]) => ({ major, minor }))
 
-const types: EntryType[] = ['file', 'directory', 'symlink', 'hardlink', 'fifo', 'socket', 'character-device', 'block-device']
+const types: EntryType[] = [
+  'file',
+  'directory',
+  'symlink',
+  'hardlink',
+  'fifo',
+  'socket',
+  'character-device',
+  'block-device',
+]
 
 export const entry: fc.Arbitrary<Entry> = fc
   .record({ path, type: fc.constantFrom(...types), attributes, content, device, target: path })

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
-import { ArchiveAssembly, ArchiveError, compressFrame, indexFrameMagic, SeekTable, wrapSkippable } from '../src/index.ts'
+import {
+  ArchiveAssembly,
+  ArchiveError,
+  compressFrame,
+  indexFrameMagic,
+  SeekTable,
+  wrapSkippable,
+} from '../src/index.ts'
 
 const frame = compressFrame(Buffer.alloc(1000, 'a'))
 const index = wrapSkippable(indexFrameMagic, compressFrame(Buffer.from('a batch')))
@@ -48,9 +55,13 @@ test('what is no frame is refused and leaves no trace', () => {
   refused('frame-invalid', () => tried.addFrame(compressFrame(Buffer.alloc(0))))
   refused('frame-invalid', () => tried.addIndex(frame))
   refused('frame-invalid', () => tried.addIndex(wrapSkippable(indexFrameMagic, Buffer.from('a batch'))))
-  refused('frame-invalid', () => tried.addIndex(wrapSkippable(indexFrameMagic, Buffer.concat([frame, frame]))))
+  refused('frame-invalid', () =>
+    tried.addIndex(wrapSkippable(indexFrameMagic, Buffer.concat([frame, frame]))),
+  )
   refused('frame-invalid', () => tried.addIndex(wrapSkippable(0x184d2a50, frame)))
-  refused('frame-too-large', () => tried.addIndex(wrapSkippable(indexFrameMagic, compressFrame(Buffer.alloc(2 ** 21 + 1)))))
+  refused('frame-too-large', () =>
+    tried.addIndex(wrapSkippable(indexFrameMagic, compressFrame(Buffer.alloc(2 ** 21 + 1)))),
+  )
   for (const assembly of [clean, tried]) {
     assembly.addFrame(frame)
     assembly.addIndex(index)

@@ -6,7 +6,13 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { ArchiveError, type ArchiveErrorCode } from '../src/errors.ts'
-import { compressFrame, decompressFrame, parseZstdFrame, unwrapSkippable, wrapSkippable } from '../src/frame.ts'
+import {
+  compressFrame,
+  decompressFrame,
+  parseZstdFrame,
+  unwrapSkippable,
+  wrapSkippable,
+} from '../src/frame.ts'
 import { frameBytesMax, frameCompressedBytesMax } from '../src/limits.ts'
 import { run, skippedWithout } from './oracles.ts'
 
@@ -62,7 +68,11 @@ test('frames of the zstd program are read, and it reads ours', (t) => {
     assert.equal(parseZstdFrame(frame).contentBytes, content.length)
     assert.ok(decompressFrame(frame).equals(content))
   }
-  refused('frame-invalid', () => parseZstdFrame(run('zstd', ['-q', '-c', '--no-check', join(directory, 'plain')])), /checksum/)
+  refused(
+    'frame-invalid',
+    () => parseZstdFrame(run('zstd', ['-q', '-c', '--no-check', join(directory, 'plain')])),
+    /checksum/,
+  )
   writeFileSync(join(directory, 'ours.zst'), compressFrame(content))
   assert.ok(run('zstd', ['-q', '-d', '-c', join(directory, 'ours.zst')]).equals(content))
 })
@@ -70,15 +80,25 @@ test('frames of the zstd program are read, and it reads ours', (t) => {
 test('content sizes of all four widths are read', () => {
   assert.deepEqual(parseZstdFrame(handmade(0x24, [3])), { contentBytes: 3, windowBytes: 3 })
   assert.deepEqual(parseZstdFrame(handmade(0x64, [3, 0])), { contentBytes: 259, windowBytes: 259 })
-  assert.deepEqual(parseZstdFrame(handmade(0xa4, [3, 0, 1, 0])), { contentBytes: 65_539, windowBytes: 65_539 })
-  assert.deepEqual(parseZstdFrame(handmade(0xe4, [3, 0, 0, 0, 0, 0, 0, 0])), { contentBytes: 3, windowBytes: 3 })
+  assert.deepEqual(parseZstdFrame(handmade(0xa4, [3, 0, 1, 0])), {
+    contentBytes: 65_539,
+    windowBytes: 65_539,
+  })
+  assert.deepEqual(parseZstdFrame(handmade(0xe4, [3, 0, 0, 0, 0, 0, 0, 0])), {
+    contentBytes: 3,
+    windowBytes: 3,
+  })
   // Mantissa 1 and exponent 3: 8 KiB and an eighth of it.
   assert.deepEqual(parseZstdFrame(handmade(0x84, [0x19, 3, 0, 0, 0])), { contentBytes: 3, windowBytes: 9216 })
 })
 
 test('a frame is refused that the format does not want', () => {
   refused('frame-invalid', () => parseZstdFrame(Buffer.alloc(0)), /begin/)
-  refused('frame-invalid', () => parseZstdFrame(wrapSkippable(magic, compressFrame(Buffer.from('a')))), /begin/)
+  refused(
+    'frame-invalid',
+    () => parseZstdFrame(wrapSkippable(magic, compressFrame(Buffer.from('a')))),
+    /begin/,
+  )
   refused('frame-invalid', () => parseZstdFrame(handmade(0x20, [3])), /checksum/)
   refused('frame-invalid', () => parseZstdFrame(handmade(0x25, [7, 3])), /dictionary/)
   refused('frame-invalid', () => parseZstdFrame(handmade(0x2c, [3])), /reserved/)
@@ -115,7 +135,8 @@ test('a frame whose blocks hold more than its header says stays within what the 
 
 test('every frame that is cut, or has anything behind it, is refused', () => {
   const frame = compressFrame(Buffer.from('the quick brown fox '.repeat(40)))
-  for (let size = 0; size < frame.length; size++) refused('frame-invalid', () => parseZstdFrame(frame.subarray(0, size)))
+  for (let size = 0; size < frame.length; size++)
+    refused('frame-invalid', () => parseZstdFrame(frame.subarray(0, size)))
   refused('frame-invalid', () => parseZstdFrame(Buffer.concat([frame, Buffer.alloc(1)])), /1 bytes follow/)
   refused('frame-invalid', () => parseZstdFrame(Buffer.concat([frame, frame])), /follow/)
 })
@@ -140,6 +161,7 @@ test('a skippable frame gives back its payload, and nothing else is taken for on
   assert.deepEqual(unwrapSkippable(magic, frame), payload)
   assert.deepEqual(unwrapSkippable(magic, wrapSkippable(magic, Buffer.alloc(0))), Buffer.alloc(0))
   refused('frame-invalid', () => unwrapSkippable(0x184d2a5e, frame), /0x184d2a5b/)
-  for (let size = 0; size < frame.length; size++) refused('frame-invalid', () => unwrapSkippable(magic, frame.subarray(0, size)))
+  for (let size = 0; size < frame.length; size++)
+    refused('frame-invalid', () => unwrapSkippable(magic, frame.subarray(0, size)))
   refused('frame-invalid', () => unwrapSkippable(magic, Buffer.concat([frame, Buffer.alloc(1)])))
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { Packr, Unpackr } from 'msgpackr'
+import { Packr } from 'msgpackr'
 import {
   ArchiveError,
   type BytePath,
@@ -18,6 +18,7 @@ import {
   indexBatchBytesMax,
 } from '../src/index.ts'
 import * as arbitrary from './arbitraries.ts'
+import { unpack } from './oracles.ts'
 import { bytes, end, entry, file, header, other } from './sample.ts'
 
 const entries = fc.array(arbitrary.entry, { maxLength: 20 }).map((all) => {
@@ -69,21 +70,63 @@ test('a batch is the msgpack that the format describes', () => {
   hosts.size = 3
   hosts.xattrs = new Map([['user.a', Buffer.from([1])]])
   hosts.ancestor = true
-  const disk = other('dev/sda', 'block-device', { device: { major: 8, minor: 0 }, changedWhileRead: true }).entry
-  const unpackr = new Unpackr({ useRecords: false, int64AsType: 'auto' } as ConstructorParameters<typeof Unpackr>[0])
-  const batch = unpackr.unpack(encodeIndexBatch({ header, entries: [disk, hosts], end })) as Record<string, unknown>
+  const disk = other('dev/sda', 'block-device', {
+    device: { major: 8, minor: 0 },
+    changedWhileRead: true,
+  }).entry
+  const batch = unpack(encodeIndexBatch({ header, entries: [disk, hosts], end })) as Record<string, unknown>
   assert.deepEqual(Object.keys(batch), ['v', 'header', 'archives', 'entries', 'end'])
-  assert.deepEqual(batch.header, { ...header, paths: header.paths.map(asBuffer), exclude: header.exclude.map(asBuffer) })
+  assert.deepEqual(batch.header, {
+    ...header,
+    paths: header.paths.map(asBuffer),
+    exclude: header.exclude.map(asBuffer),
+  })
   assert.deepEqual(batch.archives, [archive])
   assert.deepEqual(batch.end, { ...end, counts: { ...end.counts } })
   const root = asBuffer('root')
   assert.deepEqual(batch.entries, [
-    [asBuffer('dev/sda'), 7, 0o644, 0, 0, root, root, 0, 1_700_000_000, 123_456_789, 1_700_000_001, 987_654_321]
+    [
+      asBuffer('dev/sda'),
+      7,
+      0o644,
+      0,
+      0,
+      root,
+      root,
+      0,
+      1_700_000_000,
+      123_456_789,
+      1_700_000_001,
+      987_654_321,
+    ]
       .concat([4711, 2049, 1])
       .concat([null, [8, 0], null, null, [], 1] as never[]),
-    [asBuffer('etc/hosts'), 0, 0o644, 4_000_000_000, 0, root, root, 3, -5, 123_456_789, 1_700_000_001, 987_654_321]
+    [
+      asBuffer('etc/hosts'),
+      0,
+      0o644,
+      4_000_000_000,
+      0,
+      root,
+      root,
+      3,
+      -5,
+      123_456_789,
+      1_700_000_001,
+      987_654_321,
+    ]
       .concat([2n ** 60n, 2049, 1] as never[])
-      .concat([null, null, [[asBuffer('user.a'), Buffer.from([1])]], hosts.digest, [[1, 2 ** 40, 1], [0, 512, 2]], 2] as never[]),
+      .concat([
+        null,
+        null,
+        [[asBuffer('user.a'), Buffer.from([1])]],
+        hosts.digest,
+        [
+          [1, 2 ** 40, 1],
+          [0, 512, 2],
+        ],
+        2,
+      ] as never[]),
   ])
 })
 
@@ -120,7 +163,10 @@ test('entries that break a rule of their type are refused', () => {
     'a hard link to itself': { ...other('l', 'hardlink').entry, target: bytes('l') },
     'a hard link to what comes later': { ...other('l', 'hardlink').entry, target: bytes('m') },
     'a device without a number': other('b', 'block-device').entry,
-    'a device number of more than 31 bits': { ...other('b', 'block-device').entry, device: { major: 2 ** 31, minor: 0 } },
+    'a device number of more than 31 bits': {
+      ...other('b', 'block-device').entry,
+      device: { major: 2 ** 31, minor: 0 },
+    },
     'an attribute without a name': { ...regular(), xattrs: new Map([['', digest]]) },
     'an attribute with a NUL in its name': { ...regular(), xattrs: new Map([['a\0', digest]]) },
   }
@@ -134,9 +180,16 @@ test('extents are in order, apart from each other, and within the largest archiv
     return decodeOne({ ...file('f').entry, size, extents: list })
   }
   assert.equal(withExtents([null, 0, 10], [null, 10, 10]), 'none')
-  assert.equal(withExtents([null, 100, 10], ['other.tar.zst', 0, 10], [null, 110, 1], ['other.tar.zst', 10, 1]), 'none')
+  assert.equal(
+    withExtents([null, 100, 10], ['other.tar.zst', 0, 10], [null, 110, 1], ['other.tar.zst', 10, 1]),
+    'none',
+  )
   assert.equal(withExtents([null, 0, 10], [null, 9, 10]), 'index-invalid', 'overlap')
-  assert.equal(withExtents([null, 100, 10], ['other.tar.zst', 0, 10], [null, 50, 10]), 'index-invalid', 'order')
+  assert.equal(
+    withExtents([null, 100, 10], ['other.tar.zst', 0, 10], [null, 50, 10]),
+    'index-invalid',
+    'order',
+  )
   assert.equal(withExtents([null, 5, 0]), 'index-invalid', 'empty')
   assert.equal(withExtents([null, 2 ** 45 - 1, 1]), 'none')
   assert.equal(withExtents([null, 2 ** 45 - 1, 2]), 'index-invalid', 'too far')
@@ -146,7 +199,10 @@ test('a listing has sizes but no content, and an archive has both', () => {
   const listed = { ...file('f', 'abc').entry, digest: null }
   assert.equal(decodeOne(listed, 'listing'), 'none')
   assert.equal(decodeOne(listed, 'archive'), 'index-invalid')
-  assert.equal(decodeOne(file('f', 'abc', { extents: [{ archive: null, offset: 0, length: 3 }] }).entry, 'listing'), 'index-invalid')
+  assert.equal(
+    decodeOne(file('f', 'abc', { extents: [{ archive: null, offset: 0, length: 3 }] }).entry, 'listing'),
+    'index-invalid',
+  )
 })
 
 test('names of archives cannot lead anywhere', () => {
@@ -154,13 +210,20 @@ test('names of archives cannot lead anywhere', () => {
     const extents = [{ archive, offset: 0, length: 1 }]
     assert.equal(decodeOne({ ...file('f', 'a').entry, extents }), 'entry-limit', archive)
     const packed = new Packr({ useRecords: false }).pack({ v: 1, archives: [archive], entries: [] })
-    assert.equal(code(() => decodeIndexBatch(packed)), 'index-invalid', archive)
+    assert.equal(
+      code(() => decodeIndexBatch(packed)),
+      'index-invalid',
+      archive,
+    )
   }
 })
 
 test('what is not the map of a batch is refused', () => {
   const packr = new Packr({ useRecords: false })
-  assert.equal(code(() => decodeIndexBatch(packr.pack({ v: 1, entries: [] }))), 'none')
+  assert.equal(
+    code(() => decodeIndexBatch(packr.pack({ v: 1, entries: [] }))),
+    'none',
+  )
   const wrong: unknown[] = [
     {},
     [],
@@ -179,29 +242,62 @@ test('what is not the map of a batch is refused', () => {
     { v: 1, header: { ...header, paths: [], exclude: [], kind: 'weekly' }, entries: [] },
     { v: 1, header: { ...header, paths: [], exclude: [], host: 'a\nb' }, entries: [] },
   ]
-  for (const value of wrong) assert.equal(code(() => decodeIndexBatch(packr.pack(value))), 'index-invalid', JSON.stringify(value))
+  for (const value of wrong)
+    assert.equal(
+      code(() => decodeIndexBatch(packr.pack(value))),
+      'index-invalid',
+      JSON.stringify(value),
+    )
   const whole = encodeIndexBatch({ header, entries: [], end })
-  assert.equal(code(() => decodeIndexBatch(Buffer.concat([whole, Buffer.from([0xc0])]))), 'index-invalid')
-  assert.equal(code(() => decodeIndexBatch(Buffer.alloc(indexBatchBytesMax + 1))), 'index-invalid')
+  assert.equal(
+    code(() => decodeIndexBatch(Buffer.concat([whole, Buffer.from([0xc0])]))),
+    'index-invalid',
+  )
+  assert.equal(
+    code(() => decodeIndexBatch(Buffer.alloc(indexBatchBytesMax + 1))),
+    'index-invalid',
+  )
 })
 
 test('paths ascend within a batch and from one to the next', () => {
-  const batch = (...paths: string[]): IndexBatch => ({ header: null, entries: paths.map((path) => other(path, 'fifo').entry), end: null })
+  const batch = (...paths: string[]): IndexBatch => ({
+    header: null,
+    entries: paths.map((path) => other(path, 'fifo').entry),
+    end: null,
+  })
   const decode = (...paths: string[]) => code(() => decodeIndexBatch(encodeIndexBatch(batch(...paths))))
   assert.equal(decode('a', 'a/b', 'a.b'), 'none')
   assert.equal(decode('a', 'a'), 'index-order')
   assert.equal(decode('a.b', 'a/b'), 'index-order')
 
   const sequence = new IndexSequence()
-  assert.equal(code(() => sequence.accept(batch('a'))), 'index-invalid', 'no header')
+  assert.equal(
+    code(() => sequence.accept(batch('a'))),
+    'index-invalid',
+    'no header',
+  )
   sequence.accept({ ...batch('a', 'b'), header })
   sequence.accept(batch())
-  assert.equal(code(() => sequence.accept(batch('b'))), 'index-order')
-  assert.equal(code(() => sequence.accept({ ...batch('c'), header })), 'index-invalid', 'a second header')
-  assert.equal(code(() => sequence.finish()), 'index-incomplete')
+  assert.equal(
+    code(() => sequence.accept(batch('b'))),
+    'index-order',
+  )
+  assert.equal(
+    code(() => sequence.accept({ ...batch('c'), header })),
+    'index-invalid',
+    'a second header',
+  )
+  assert.equal(
+    code(() => sequence.finish()),
+    'index-incomplete',
+  )
   sequence.accept({ ...batch('c'), end })
   sequence.finish()
-  assert.equal(code(() => sequence.accept(batch('d'))), 'index-invalid', 'after the end')
+  assert.equal(
+    code(() => sequence.accept(batch('d'))),
+    'index-invalid',
+    'after the end',
+  )
 })
 
 test('a full batch says so, and what was refused fits into the next one', () => {
@@ -220,15 +316,25 @@ test('a full batch says so, and what was refused fits into the next one', () => 
   const decoded = batches.map((batch) => decodeIndexBatch(batch))
   for (const batch of decoded) sequence.accept(batch)
   sequence.finish()
-  assert.deepEqual(decoded.flatMap(({ entries }) => entries.map(({ path }) => path)), paths)
+  assert.deepEqual(
+    decoded.flatMap(({ entries }) => entries.map(({ path }) => path)),
+    paths,
+  )
 })
 
 test('the largest entry of all fits into a batch', () => {
   const archives = Array.from({ length: batchArchivesMax }, (_, i) => `${i}-`.padEnd(255, 'x'))
   const largest: Entry = {
-    ...file(`y${'x'.repeat(256 * 1024 - 1)}`, '', { user: bytes('u'.repeat(256)), group: bytes('g'.repeat(256)) }).entry,
+    ...file(`y${'x'.repeat(256 * 1024 - 1)}`, '', {
+      user: bytes('u'.repeat(256)),
+      group: bytes('g'.repeat(256)),
+    }).entry,
     xattrs: new Map(Array.from({ length: 4096 }, (_, i) => [`user.${i}`.padEnd(100, 'x'), Buffer.alloc(28)])),
-    extents: Array.from({ length: 8192 }, (_, i) => ({ archive: archives[i % 1024]!, offset: 2 ** 40 + i * 2 ** 31, length: 2 ** 31 })),
+    extents: Array.from({ length: 8192 }, (_, i) => ({
+      archive: archives[i % 1024]!,
+      offset: 2 ** 40 + i * 2 ** 31,
+      length: 2 ** 31,
+    })),
     size: 2 ** 44,
   }
   const encoded = encodeIndexBatch({ header: null, entries: [largest], end })
@@ -242,20 +348,27 @@ test('an entry that no reader would take is not written', () => {
     target: { type: 'symlink', target: 'x'.repeat(4097) as BytePath },
     user: { user: 'x'.repeat(257) as BytePath },
     extents: { extents: new Array(8193).fill({ archive: null, offset: 0, length: 1 }) },
-    archives: { extents: Array.from({ length: 1025 }, (_, i) => ({ archive: `a${i}`, offset: 0, length: 1 })) },
+    archives: {
+      extents: Array.from({ length: 1025 }, (_, i) => ({ archive: `a${i}`, offset: 0, length: 1 })),
+    },
     'xattr name': { xattrs: new Map([['x'.repeat(256), Buffer.alloc(1)]]) },
     'xattr value': { xattrs: new Map([['x', Buffer.alloc(512 * 1024)]]) },
     'xattr count': { xattrs: new Map(Array.from({ length: 4097 }, (_, i) => [String(i), Buffer.alloc(1)])) },
   }
   for (const [what, fields] of Object.entries(wrong)) {
     const encoder = new IndexBatchEncoder(null)
-    assert.equal(code(() => encoder.add(entry('f', fields))), 'entry-limit', what)
+    assert.equal(
+      code(() => encoder.add(entry('f', fields))),
+      'entry-limit',
+      what,
+    )
     assert.equal(encoder.entryCount, 0)
   }
 })
 
 test('a header that is too large is refused by its writer', () => {
-  const withHeader = (fields: object) => code(() => encodeIndexBatch({ header: { ...header, ...fields }, entries: [], end: null }))
+  const withHeader = (fields: object) =>
+    code(() => encodeIndexBatch({ header: { ...header, ...fields }, entries: [], end: null }))
   assert.equal(withHeader({ paths: ['/x'.repeat(50_000)] }), 'none')
   assert.equal(withHeader({ host: '' }), 'entry-limit')
   assert.equal(withHeader({ host: 'a\x1b[31m' }), 'entry-limit')

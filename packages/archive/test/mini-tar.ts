@@ -110,7 +110,8 @@ function paxRecords(body: Buffer): Map<string, Buffer> {
     const space = body.indexOf(0x20, at)
     const length = Number(body.toString('latin1', at, space))
     const equals = body.indexOf(0x3d, space)
-    if (body[at + length - 1] !== 0x0a || equals < 0 || equals >= at + length) throw new Error('bad pax record')
+    if (body[at + length - 1] !== 0x0a || equals < 0 || equals >= at + length)
+      throw new Error('bad pax record')
     records.set(body.toString('latin1', space + 1, equals), body.subarray(equals + 1, at + length - 1))
     at += length
   }

@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict'
-import { lstatSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  lstatSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -65,25 +75,35 @@ for (const { name, program, list } of readers) {
     if (program !== undefined && skippedWithout(t, program)) return
     const path = join(directory, `${name}.tar`)
     writeFileSync(path, buildTar(members))
-    compare(name, await list(path), members.map(({ entry }) => entry))
+    compare(
+      name,
+      await list(path),
+      members.map(({ entry }) => entry),
+    )
   })
 
   test(`${name} lists entries of random names and attributes as they were`, async (t) => {
     if (program !== undefined && skippedWithout(t, program)) return
     const path = join(directory, `${name}-random.tar`)
-    const entries = fc.array(arbitrary.entry, { minLength: 150, maxLength: 150 }).map((all) => all.map(listable))
+    const entries = fc
+      .array(arbitrary.entry, { minLength: 150, maxLength: 150 })
+      .map((all) => all.map(listable))
     await fc.assert(
       fc.asyncProperty(entries, async (entries) => {
-        writeFileSync(path, Buffer.concat([...entries.map((entry) => Buffer.from(encodeEntryHeader(entry))), endOfArchive]))
+        writeFileSync(
+          path,
+          Buffer.concat([...entries.map((entry) => Buffer.from(encodeEntryHeader(entry))), endOfArchive]),
+        )
         compare(name, await list(path), entries)
       }),
       { numRuns: 3, endOnFailure: true },
     )
   })
 
+  // It would read through all of them.
+  if (name === 'tar-stream') continue
   test(`${name} finds the entry behind a file of 9 GiB`, async (t) => {
-    if (program === undefined) return t.skip('tar-stream would read through all 9 GiB')
-    if (skippedWithout(t, program)) return
+    if (program !== undefined && skippedWithout(t, program)) return
     const path = join(directory, `${name}-9GiB.tar`)
     const big = entry('big', { size: 9 * 2 ** 30 })
     const small = entry('small')
@@ -108,7 +128,8 @@ function listable(random: Entry, number: number): Entry {
 }
 
 function compare(reader: string, listed: readonly Listed[], entries: readonly Entry[]): void {
-  const byPath = (a: { path: string }, b: { path: string }) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0)
+  const byPath = (a: { path: string }, b: { path: string }) =>
+    a.path < b.path ? -1 : a.path > b.path ? 1 : 0
   const expected = entries.map((entry) => expectedOf(reader, entry)).sort(byPath)
   const found = [...listed].sort(byPath)
   assert.equal(found.length, expected.length)
@@ -143,7 +164,12 @@ function expectedOf(reader: string, entry: Entry): Listed {
 /** What can be restored by anybody, quietly, and without names longer than Linux takes in one call. */
 const restorable = members.filter(({ entry: { path, type, mtimeSeconds, target } }) => {
   const quiet = mtimeSeconds > 0 && mtimeSeconds < 2 ** 31 && (target?.length ?? 0) < 4096
-  return path.length < 4000 && path.split('/').every((name) => name.length < 256) && quiet && !type.endsWith('device')
+  return (
+    path.length < 4000 &&
+    path.split('/').every((name) => name.length < 256) &&
+    quiet &&
+    !type.endsWith('device')
+  )
 })
 
 for (const [program, args] of [
@@ -178,7 +204,11 @@ function parentsOf(all: readonly Member[]): Set<string> {
 }
 
 function textOf(path: string): string {
-  return [...path].map((character) => (character > '\x7f' ? String.fromCharCode(0xdc00 + character.charCodeAt(0)) : character)).join('')
+  return [...path]
+    .map((character) =>
+      character > '\x7f' ? String.fromCharCode(0xdc00 + character.charCodeAt(0)) : character,
+    )
+    .join('')
 }
 
 function checkRestored(root: string, entry: Entry, content: Buffer): void {
@@ -190,11 +220,17 @@ function checkRestored(root: string, entry: Entry, content: Buffer): void {
     return
   }
   if (entry.type === 'hardlink') {
-    const first = lstatSync(Buffer.concat([Buffer.from(`${root}/`), Buffer.from(entry.target!, 'latin1')]), { bigint: true })
+    const first = lstatSync(Buffer.concat([Buffer.from(`${root}/`), Buffer.from(entry.target!, 'latin1')]), {
+      bigint: true,
+    })
     assert.equal(status.ino, first.ino, shown)
     return
   }
   assert.equal(Number(status.mode & 0o777n), entry.mode & 0o777, shown)
-  assert.equal(status.mtimeNs, BigInt(entry.mtimeSeconds) * 1_000_000_000n + BigInt(entry.mtimeNanoseconds), shown)
+  assert.equal(
+    status.mtimeNs,
+    BigInt(entry.mtimeSeconds) * 1_000_000_000n + BigInt(entry.mtimeNanoseconds),
+    shown,
+  )
   if (entry.type === 'file') assert.deepEqual(readFileSync(path), content, shown)
 }

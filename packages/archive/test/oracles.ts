@@ -1,9 +1,18 @@
 import { spawnSync } from 'node:child_process'
 import { createReadStream } from 'node:fs'
 import type { TestContext } from 'node:test'
-import { extract, type Headers } from 'tar-stream'
+import { type Options, Unpackr } from 'msgpackr'
+import { extract, type Header } from 'tar-stream'
 
 /** Programs that people will read archives with, and what they say is in one. */
+
+// Its types do not know 'auto': a number where that is exact, else a bigint.
+const unpackr = new Unpackr({ useRecords: false, int64AsType: 'auto' } as object as Options)
+
+/** What msgpackr reads. */
+export function unpack(bytes: Uint8Array): unknown {
+  return unpackr.unpack(bytes)
+}
 
 /** What a reader lists of a member. Names and targets are strings with one character a byte. */
 export interface Listed {
@@ -38,7 +47,9 @@ export function run(program: string, args: readonly string[], locale = 'C'): Buf
   const { status, stdout, stderr, error } = spawnSync(program, args, { env, maxBuffer: 256 * 1024 * 1024 })
   if (error !== undefined) throw error
   if (status !== 0 || stderr.length > 0) {
-    throw new Error(`${program} ${args.join(' ')} ended with ${status} and said: ${stderr.toString('latin1').slice(0, 2000)}`)
+    throw new Error(
+      `${program} ${args.join(' ')} ended with ${status} and said: ${stderr.toString('latin1').slice(0, 2000)}`,
+    )
   }
   return stdout
 }
@@ -57,7 +68,10 @@ export function listWithGnuTar(path: string): Listed[] {
   const args = ['--numeric-owner', '--full-time', '--quoting-style=c', '-tvf', path]
   run('tar', args, 'C.UTF-8')
   return lines(run('tar', args)).map((line) => {
-    const match = /^(.)(\S{9})\s+(\d+)\/(\d+)\s+(\S+) (\S+ \S+)\s+"((?:[^"\\]|\\.)*)"(?: (?:->|link to) "(.*)")?$/.exec(line)
+    const match =
+      /^(.)(\S{9})\s+(\d+)\/(\d+)\s+(\S+) (\S+ \S+)\s+"((?:[^"\\]|\\.)*)"(?: (?:->|link to) "(.*)")?$/.exec(
+        line,
+      )
     if (match === null) throw new Error(`cannot read a line of tar -tv: ${line.slice(0, 400)}`)
     const [, type, mode, uid, gid, size, time, name, target] = match
     return {
@@ -75,7 +89,13 @@ export function listWithGnuTar(path: string): Listed[] {
 
 /** bsdtar can turn a tar into an mtree listing, which has everything but the names of hard links. */
 export function listWithBsdtar(path: string): Listed[] {
-  const args = ['-cf', '-', '--format=mtree', '--options=!all,type,size,uid,gid,mode,time,link,!use-set', `@${path}`]
+  const args = [
+    '-cf',
+    '-',
+    '--format=mtree',
+    '--options=!all,type,size,uid,gid,mode,time,link,!use-set',
+    `@${path}`,
+  ]
   run('bsdtar', args, 'C.UTF-8')
   const types: Record<string, Listed['type']> = {
     file: 'file',
@@ -89,7 +109,9 @@ export function listWithBsdtar(path: string): Listed[] {
     .filter((line) => line.startsWith('./'))
     .map((line) => {
       const [name, ...words] = line.split(' ')
-      const values = Object.fromEntries(words.map((word) => [word.split('=')[0], word.slice(word.indexOf('=') + 1)]))
+      const values = Object.fromEntries(
+        words.map((word) => [word.split('=')[0], word.slice(word.indexOf('=') + 1)]),
+      )
       return {
         path: fromOctalEscapes(name!.slice(2)),
         type: types[values.type!]!,
@@ -98,7 +120,7 @@ export function listWithBsdtar(path: string): Listed[] {
         gid: Number(values.gid),
         mode: Number.parseInt(values.mode!, 8),
         // mtree has a number of nanoseconds after the dot.
-        mtime: values.time!.replace(/\d+$/, (nanoseconds) => nanoseconds.padStart(9, '0')),
+        mtime: values.time!.replace(/\d+$/, (nanoseconds: string) => nanoseconds.padStart(9, '0')),
         target: fromOctalEscapes(values.link ?? ''),
       }
     })
@@ -122,7 +144,9 @@ for m in tarfile.open(sys.argv[1]):
 `
 
 export function listWithPython(path: string): Listed[] {
-  const listed = lines(run('python3', ['-c', pythonScript, path], 'C.UTF-8')).map((line) => JSON.parse(line) as Listed)
+  const listed = lines(run('python3', ['-c', pythonScript, path], 'C.UTF-8')).map(
+    (line) => JSON.parse(line) as Listed,
+  )
   return listed.map((member) => ({ ...member, mtime: nineDecimals(member.mtime) }))
 }
 
@@ -132,7 +156,7 @@ export async function listWithTarStream(path: string): Promise<Listed[]> {
   const reader = extract()
   createReadStream(path).pipe(reader)
   for await (const member of reader) {
-    const header = member.header as Headers & { pax?: Record<string, string> | null }
+    const header = member.header as Header & { pax?: Record<string, string> | null }
     listed.push({
       path: header.name.replace(/\/$/, ''),
       type: tarStreamTypes[header.type ?? ''] ?? (header.type as Listed['type']),
@@ -177,8 +201,8 @@ function nineDecimals(decimal: string): string {
 const cEscapes: Record<string, string> = { n: '\n', t: '\t', r: '\r', a: '\x07', b: '\b', f: '\f', v: '\v' }
 
 function fromCString(text: string): string {
-  return text.replace(/\\([0-7]{3}|.)/g, (_, escape: string) =>
-    escape.length === 3 ? String.fromCharCode(Number.parseInt(escape, 8)) : (cEscapes[escape] ?? escape),
+  return text.replace(/\\([0-7]{3}|.)/g, (_, code: string) =>
+    code.length === 3 ? String.fromCharCode(Number.parseInt(code, 8)) : (cEscapes[code] ?? code),
   )
 }
 

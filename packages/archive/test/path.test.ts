@@ -20,7 +20,20 @@ const anyBytes = fc.uint8Array({ maxLength: 60 }).map(bytePathFromBuffer)
 
 /** Bytes that are almost UTF-8: cut, overlong, surrogates, mixed with what is valid. */
 const almostUtf8 = fc
-  .array(fc.constantFrom('\xc3\xa9', '\xc3', '\xa9', '\xe2\x82\xac', '\xe2\x82', '\xed\xa0\x80', '\xf0\x9f\x98\x80', '\xc0\xaf', 'a', '\xff'))
+  .array(
+    fc.constantFrom(
+      '\xc3\xa9',
+      '\xc3',
+      '\xa9',
+      '\xe2\x82\xac',
+      '\xe2\x82',
+      '\xed\xa0\x80',
+      '\xf0\x9f\x98\x80',
+      '\xc0\xaf',
+      'a',
+      '\xff',
+    ),
+  )
   .map((pieces) => pieces.join('') as BytePath)
 
 test('text of a path has its bytes again, whatever they are', () => {
@@ -72,7 +85,21 @@ test('what lies within a directory is told by whole names', () => {
 
 test('only relative paths without empty, dot and dot-dot names are safe', () => {
   fc.assert(fc.property(arbitrary.path, (path) => isSafePath(path)))
-  for (const path of ['', '/', '/etc', 'etc/', 'a//b', '.', '..', 'a/..', './a', 'a/./b', '../a', 'a\0b', '\0']) {
+  for (const path of [
+    '',
+    '/',
+    '/etc',
+    'etc/',
+    'a//b',
+    '.',
+    '..',
+    'a/..',
+    './a',
+    'a/./b',
+    '../a',
+    'a\0b',
+    '\0',
+  ]) {
     assert.equal(isSafePath(path as BytePath), false, JSON.stringify(path))
   }
   assert.ok(isSafePath('...' as BytePath) && isSafePath('a/.b/..c' as BytePath))

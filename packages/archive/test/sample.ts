@@ -94,6 +94,13 @@ export const end: ArchiveEnd = {
   finishedAtMs: Date.UTC(2026, 10, 21, 3, 5),
 }
 
+/** All that comes out of an iterable. */
+export async function all<T>(iterable: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = []
+  for await (const item of iterable) found.push(item)
+  return found
+}
+
 /** The tar stream of the members, whose entries get their extents on the way. */
 export function buildTar(members: readonly Member[]): Buffer {
   const pieces: Buffer[] = []
@@ -103,7 +110,9 @@ export function buildTar(members: readonly Member[]): Buffer {
     offset += piece.length
   }
   for (const { entry, content } of members) {
-    if (entry.type !== 'socket') write(Buffer.from(encodeEntryHeader(entry)))
+    const elsewhere = entry.extents.some(({ archive }) => archive !== null)
+    if (entry.type === 'socket' || elsewhere) continue
+    write(Buffer.from(encodeEntryHeader(entry)))
     if (content.length > 0) entry.extents = [{ archive: null, offset, length: content.length }]
     write(content)
     write(Buffer.alloc(paddingBytes(content.length)))
@@ -117,6 +126,8 @@ export interface BuildOptions {
   frameBytes?: number
   /** Entries in an index batch; each index frame stands after the data frame that completes its last entry. */
   batchEntries?: number
+  header?: ArchiveHeader
+  end?: ArchiveEnd
 }
 
 /** A whole archive of the members, which stand in path order. */
@@ -139,15 +150,16 @@ export function buildArchive(members: readonly Member[], options: BuildOptions =
     assembly.addIndex(frame)
     pieces.push(frame)
   }
-  const encoder = new IndexBatchEncoder(header)
+  const encoder = new IndexBatchEncoder(options.header ?? header)
   for (const { entry } of members) {
     if (encoder.entryCount >= batchEntries || !encoder.add(entry)) {
       writeIndex(encoder.take())
       if (!encoder.add(entry)) throw new Error('an entry does not fit into an empty batch')
     }
-    for (const { offset, length } of entry.extents) writeTarUpTo(offset + length)
+    for (const { archive, offset, length } of entry.extents)
+      if (archive === null) writeTarUpTo(offset + length)
   }
   writeTarUpTo(tar.length)
-  writeIndex(encoder.take(end))
+  writeIndex(encoder.take(options.end ?? end))
   return Buffer.concat([...pieces, assembly.finish().seekTable])
 }

@@ -7,9 +7,15 @@ import { parseSeekTableFooter, SeekTable, SeekTableBuilder, seekTableFooterBytes
 
 /** Sizes in the file and in the tar stream; the last frame is one of the index. */
 const frames = fc
-  .array(fc.tuple(fc.integer({ min: 1, max: 1_000_000 }), fc.oneof(fc.constant(0), fc.integer({ min: 1, max: frameBytesMax }))), {
-    maxLength: 40,
-  })
+  .array(
+    fc.tuple(
+      fc.integer({ min: 1, max: 1_000_000 }),
+      fc.oneof(fc.constant(0), fc.integer({ min: 1, max: frameBytesMax })),
+    ),
+    {
+      maxLength: 40,
+    },
+  )
   .map((rows) => [...rows, [50, 0] as [number, number]])
 
 function build(rows: readonly (readonly [number, number])[]): { table: Buffer; archiveBytes: number } {
@@ -36,7 +42,17 @@ test('the bytes are those of the zstd seekable format', () => {
   ])
   assert.equal(
     table.toString('hex'),
-    ['5e2a4d18', '19000000', '44332200', '00040000', 'e2000000', '00000000', '02000000', '00', 'b1ea928f'].join(''),
+    [
+      '5e2a4d18',
+      '19000000',
+      '44332200',
+      '00040000',
+      'e2000000',
+      '00000000',
+      '02000000',
+      '00',
+      'b1ea928f',
+    ].join(''),
   )
 })
 
@@ -46,7 +62,10 @@ test('every byte of the tar stream is found in the frame that holds it', () => {
       const { table, archiveBytes } = build(rows)
       const parsed = SeekTable.parse(table, archiveBytes)
       assert.equal(parsed.frames, rows.length)
-      assert.equal(parsed.tarBytes, rows.reduce((sum, [, contentBytes]) => sum + contentBytes, 0))
+      assert.equal(
+        parsed.tarBytes,
+        rows.reduce((sum, [, contentBytes]) => sum + contentBytes, 0),
+      )
       if (parsed.tarBytes === 0) return
       const offset = Math.floor(where * parsed.tarBytes)
       const place = parsed.place(parsed.frameAt(offset))
@@ -56,12 +75,27 @@ test('every byte of the tar stream is found in the frame that holds it', () => {
 })
 
 test('the first and the last byte of each frame are found in it, and none before or behind all', () => {
-  const { table, archiveBytes } = build([[9, 0], [10, 100], [9, 0], [9, 0], [11, 1], [12, 200], [9, 0]])
+  const { table, archiveBytes } = build([
+    [9, 0],
+    [10, 100],
+    [9, 0],
+    [9, 0],
+    [11, 1],
+    [12, 200],
+    [9, 0],
+  ])
   const parsed = SeekTable.parse(table, archiveBytes)
-  assert.deepEqual([0, 99, 100, 101, 300].map((offset) => parsed.frameAt(offset)), [1, 1, 4, 5, 5])
+  assert.deepEqual(
+    [0, 99, 100, 101, 300].map((offset) => parsed.frameAt(offset)),
+    [1, 1, 4, 5, 5],
+  )
   assert.deepEqual(parsed.place(5), { fileOffset: 48, fileBytes: 12, tarOffset: 101, tarBytes: 200 })
   assert.deepEqual([...parsed.indexFrames()], [0, 2, 3, 6])
-  for (const offset of [-1, 301, Number.NaN]) assert.equal(code(() => parsed.frameAt(offset)), 'range-invalid')
+  for (const offset of [-1, 301, Number.NaN])
+    assert.equal(
+      code(() => parsed.frameAt(offset)),
+      'range-invalid',
+    )
 })
 
 test('a table grows as needed', () => {
@@ -81,25 +115,130 @@ test('tables that cannot be true are refused', () => {
     change?.(table)
     return code(() => SeekTable.parse(table, archiveBytes + more))
   }
-  assert.equal(parse([[10, 100], [50, 0]]), 'none')
+  assert.equal(
+    parse([
+      [10, 100],
+      [50, 0],
+    ]),
+    'none',
+  )
   assert.equal(parse([]), 'seek-table-invalid', 'no frames')
   assert.equal(parse([[10, 100]]), 'seek-table-invalid', 'no index at the end')
-  assert.equal(parse([[0, 100], [50, 0]]), 'seek-table-invalid', 'a frame of no bytes')
-  assert.equal(parse([[10, frameBytesMax + 1], [50, 0]]), 'seek-table-invalid', 'too much content')
-  assert.equal(parse([[5_000_000, 100], [50, 0]]), 'seek-table-invalid', 'a frame that is too large')
-  assert.equal(parse([[10, 100], [3_000_000, 0]]), 'seek-table-invalid', 'an index frame that is too large')
-  assert.equal(parse([[10, 100], [50, 0]], undefined, 1), 'archive-truncated', 'a gap in the file')
-  assert.equal(parse([[10, 100], [50, 0]], undefined, -1), 'archive-truncated', 'a file that is too short')
-  assert.equal(parse([[10, 100], [50, 0]], (table) => table.writeUInt8(0x80, table.length - 5)), 'seek-table-invalid', 'checksums')
-  assert.equal(parse([[10, 100], [50, 0]], (table) => table.writeUInt32LE(3, table.length - 9)), 'seek-table-invalid', 'count')
-  assert.equal(parse([[10, 100], [50, 0]], (table) => table.writeUInt32LE(0, table.length - 4)), 'not-an-archive', 'magic')
-  assert.equal(parse([[10, 100], [50, 0]], (table) => table.writeUInt32LE(1, 4)), 'frame-invalid', 'size')
+  assert.equal(
+    parse([
+      [0, 100],
+      [50, 0],
+    ]),
+    'seek-table-invalid',
+    'a frame of no bytes',
+  )
+  assert.equal(
+    parse([
+      [10, frameBytesMax + 1],
+      [50, 0],
+    ]),
+    'seek-table-invalid',
+    'too much content',
+  )
+  assert.equal(
+    parse([
+      [5_000_000, 100],
+      [50, 0],
+    ]),
+    'seek-table-invalid',
+    'a frame that is too large',
+  )
+  assert.equal(
+    parse([
+      [10, 100],
+      [3_000_000, 0],
+    ]),
+    'seek-table-invalid',
+    'an index frame that is too large',
+  )
+  assert.equal(
+    parse(
+      [
+        [10, 100],
+        [50, 0],
+      ],
+      undefined,
+      1,
+    ),
+    'archive-truncated',
+    'a gap in the file',
+  )
+  assert.equal(
+    parse(
+      [
+        [10, 100],
+        [50, 0],
+      ],
+      undefined,
+      -1,
+    ),
+    'archive-truncated',
+    'a file that is too short',
+  )
+  assert.equal(
+    parse(
+      [
+        [10, 100],
+        [50, 0],
+      ],
+      (table) => table.writeUInt8(0x80, table.length - 5),
+    ),
+    'seek-table-invalid',
+    'checksums',
+  )
+  assert.equal(
+    parse(
+      [
+        [10, 100],
+        [50, 0],
+      ],
+      (table) => table.writeUInt32LE(3, table.length - 9),
+    ),
+    'seek-table-invalid',
+    'count',
+  )
+  assert.equal(
+    parse(
+      [
+        [10, 100],
+        [50, 0],
+      ],
+      (table) => table.writeUInt32LE(0, table.length - 4),
+    ),
+    'not-an-archive',
+    'magic',
+  )
+  assert.equal(
+    parse(
+      [
+        [10, 100],
+        [50, 0],
+      ],
+      (table) => table.writeUInt32LE(1, 4),
+    ),
+    'frame-invalid',
+    'size',
+  )
 })
 
 test('a footer that promises more frames than allowed is refused before the table is read', () => {
-  const footer = build([[10, 100], [50, 0]]).table.subarray(-seekTableFooterBytes)
+  const footer = build([
+    [10, 100],
+    [50, 0],
+  ]).table.subarray(-seekTableFooterBytes)
   assert.equal(parseSeekTableFooter(footer), 8 + 16 + 9)
   footer.writeUInt32LE(framesMax + 1, 0)
-  assert.equal(code(() => parseSeekTableFooter(footer)), 'seek-table-invalid')
-  assert.equal(code(() => parseSeekTableFooter(Buffer.alloc(0))), 'not-an-archive')
+  assert.equal(
+    code(() => parseSeekTableFooter(footer)),
+    'seek-table-invalid',
+  )
+  assert.equal(
+    code(() => parseSeekTableFooter(Buffer.alloc(0))),
+    'not-an-archive',
+  )
 })

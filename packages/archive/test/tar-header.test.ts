@@ -31,7 +31,8 @@ test('every entry reads back from its header as it was', () => {
       assert.deepEqual(member.mtime, [BigInt(entry.mtimeSeconds), entry.mtimeNanoseconds])
       assert.deepEqual([member.major, member.minor], [entry.device?.major ?? 0, entry.device?.minor ?? 0])
       assert.deepEqual([...member.xattrs.keys()], [...(entry.xattrs?.keys() ?? [])])
-      for (const [key, value] of member.xattrs) assert.deepEqual(new Uint8Array(value), new Uint8Array(entry.xattrs!.get(key)!))
+      for (const [key, value] of member.xattrs)
+        assert.deepEqual(new Uint8Array(value), new Uint8Array(entry.xattrs!.get(key)!))
     }),
     { numRuns: 600 },
   )
@@ -63,8 +64,10 @@ test('the slash of a directory counts as part of its name', () => {
 })
 
 test('paths and hard link targets of 256 KiB come back whole', () => {
-  const long = 'directory/'.repeat(26_214) + 'ab'
-  const member = readTarMember(Buffer.from(encodeEntryHeader(entry(`${long}2`, { type: 'hardlink', target: bytes(long) }))))
+  const long = `${'directory/'.repeat(26_214)}ab`
+  const member = readTarMember(
+    Buffer.from(encodeEntryHeader(entry(`${long}2`, { type: 'hardlink', target: bytes(long) }))),
+  )
   assert.equal(member.name, `${long}2`)
   assert.equal(member.link, long)
 })
@@ -78,11 +81,15 @@ test('times before 1970 and with fractions are exact', () => {
   assert.deepEqual(mtimeOf(0, 1), [0n, 1])
   assert.deepEqual(mtimeOf(999_999_999, 7), [999_999_999n, 7])
   assert.deepEqual(mtimeOf(8_589_934_592, 0), [8_589_934_592n, 0])
-  assert.deepEqual(mtimeOf(Number.MAX_SAFE_INTEGER, 999_999_999), [BigInt(Number.MAX_SAFE_INTEGER), 999_999_999])
+  assert.deepEqual(mtimeOf(Number.MAX_SAFE_INTEGER, 999_999_999), [
+    BigInt(Number.MAX_SAFE_INTEGER),
+    999_999_999,
+  ])
 })
 
 test('an owner name of more than 31 bytes stands in a pax record, and nowhere where it is not ASCII', () => {
-  const read = (user: string) => readTarMember(Buffer.from(encodeEntryHeader(entry('a', { user: bytes(user) })))).user
+  const read = (user: string) =>
+    readTarMember(Buffer.from(encodeEntryHeader(entry('a', { user: bytes(user) })))).user
   assert.equal(read('u'.repeat(31)), 'u'.repeat(31))
   assert.equal(read('u'.repeat(32)), 'u'.repeat(32))
   assert.equal(read('ü'.repeat(15)), bytes('ü'.repeat(15)))

@@ -6,8 +6,13 @@ import { describeProblem } from '../src/errors.ts'
 import { goodHost, HomeFolder } from './home-folder.ts'
 
 test('a home is read with its defaults and absolute paths', async () => {
-  using home = new HomeFolder({ 'settings.ts': "export default { repository: '../elsewhere', defaults: { exclude: ['*.tmp'] } }" })
-  home.writeHost('web1', "{ address: '::1', password: 'p', paths: ['/etc'], exclude: ['*.o'], expectEvery: '2 days' }")
+  using home = new HomeFolder({
+    'settings.ts': "export default { repository: '../elsewhere', defaults: { exclude: ['*.tmp'] } }",
+  })
+  home.writeHost(
+    'web1',
+    "{ address: '::1', password: 'p', paths: ['/etc'], exclude: ['*.o'], expectEvery: '2 days' }",
+  )
   const { settings, hosts, problems } = await home.load()
   assert.deepEqual(problems, [])
   assert.equal(settings.repository, home.at('../elsewhere'))
@@ -24,8 +29,13 @@ test('a home is read with its defaults and absolute paths', async () => {
 })
 
 test('all problems of settings and of host modules are told at once, with file, key, found and expected', async () => {
-  using home = new HomeFolder({ 'settings.ts': "export default { conection: {}, log: { levl: 'info' }, concurrency: 0 }" })
-  home.writeHost('web1', "{ adress: 'x', password: 'p', paths: ['etc', '/a/../b'], port: 70000, expectEvery: 'often', exclude: ['[a'] }")
+  using home = new HomeFolder({
+    'settings.ts': "export default { conection: {}, log: { levl: 'info' }, concurrency: 0 }",
+  })
+  home.writeHost(
+    'web1',
+    "{ adress: 'x', password: 'p', paths: ['etc', '/a/../b'], port: 70000, expectEvery: 'often', exclude: ['!a'] }",
+  )
   const lines = (await home.loadProblems()).map(describeProblem)
   const settings = home.at('settings.ts')
   const web1 = home.at('hosts/web1.ts')
@@ -39,10 +49,15 @@ test('all problems of settings and of host modules are told at once, with file, 
     `${web1}: expectEvery: found "often"; expected a duration like '90 seconds', '30m', '26 hours' or '2 days'`,
   ]
   for (const line of expected) assert.ok(lines.includes(line), `${line}\nis not among\n${lines.join('\n')}`)
-  const hint = (key: string, word: string) => lines.some((line) => line.includes(` ${key}: `) && line.endsWith(`did you mean '${word}'?`))
+  const hint = (key: string, word: string) =>
+    lines.some((line) => line.includes(` ${key}: `) && line.endsWith(`did you mean '${word}'?`))
   assert.ok(hint('conection', 'connection'))
   assert.ok(hint('adress', 'address'))
-  assert.ok(lines.some((line) => line.startsWith(`${web1}: exclude[0]: found "[a"; expected a pattern that can be understood`)))
+  assert.ok(
+    lines.some((line) =>
+      line.startsWith(`${web1}: exclude[0]: found "!a"; expected a pattern that can be understood`),
+    ),
+  )
   assert.ok(lines.some((line) => line.startsWith(`${web1}: address: found nothing;`)))
 })
 
@@ -57,7 +72,10 @@ test('one bad module leaves the other hosts alone', async () => {
   home.write('hosts/missing.ts', "import './not-there.ts'\nexport default {}\n")
   home.write('hosts/bad name.ts', 'export default {}\n')
   const { hosts, problems } = await home.load()
-  assert.deepEqual(hosts.map(({ name }) => name), ['good', 'zebra'])
+  assert.deepEqual(
+    hosts.map(({ name }) => name),
+    ['good', 'zebra'],
+  )
   const byHost = new Map(problems.map((problem) => [problem.host, problem]))
   assert.deepEqual([...byHost.keys()].sort(), ['bad name', 'enum', 'missing', 'nothing', 'syntax', 'throws'])
   assert.equal(byHost.get('syntax')!.file, home.at('hosts/syntax.ts'))
@@ -71,7 +89,10 @@ test('one bad module leaves the other hosts alone', async () => {
 
 test('an error in a file that a module imports is told with the place in that file', async () => {
   using home = new HomeFolder({ 'hosts/_shared.ts': 'export const paths = [\n  ,,]]\n' })
-  home.write('hosts/web1.ts', `import { paths } from './_shared.ts'\nexport default { ...${goodHost}, paths }\n`)
+  home.write(
+    'hosts/web1.ts',
+    `import { paths } from './_shared.ts'\nexport default { ...${goodHost}, paths }\n`,
+  )
   const { problems } = await home.load()
   assert.equal(problems[0]!.file, home.at('hosts/_shared.ts'))
   assert.equal(problems[0]!.line, 2)
@@ -83,7 +104,10 @@ test('names that begin with _ or end in .example.ts are no hosts', async () => {
   for (const file of ['_shared.ts', 'web1.example.ts', '.hidden.ts', 'types.d.ts', 'README.md', 'web2.ts~']) {
     home.write(`hosts/${file}`, "throw new Error('must not run')")
   }
-  assert.deepEqual(await home.load().then(({ hosts, problems }) => ({ hosts, problems })), { hosts: [], problems: [] })
+  assert.deepEqual(await home.load().then(({ hosts, problems }) => ({ hosts, problems })), {
+    hosts: [],
+    problems: [],
+  })
 })
 
 test('a module that was changed is read anew in the same process', async () => {
@@ -102,7 +126,10 @@ test('passwords come from the module, a private file or the environment', async 
   home.writeHost('variable', "{ address: 'h', password: { env: 'THE_PASSWORD' }, paths: ['/'] }")
   const { hosts, problems } = await home.load({ THE_PASSWORD: 'from the environment' })
   assert.deepEqual(problems, [])
-  assert.deepEqual(hosts.map(({ password }) => password.reveal()), ['from a file', 'from the environment'])
+  assert.deepEqual(
+    hosts.map(({ password }) => password.reveal()),
+    ['from a file', 'from the environment'],
+  )
 })
 
 test('a password that cannot be had is a problem of its host only', async () => {
@@ -115,8 +142,14 @@ test('a password that cannot be had is a problem of its host only', async () => 
   home.writeHost('unset', "{ address: 'h', password: { env: 'NOT_SET' }, paths: ['/'] }")
   home.writeHost('good')
   const { hosts, problems } = await home.load()
-  assert.deepEqual(hosts.map(({ name }) => name), ['good'])
-  assert.deepEqual(problems.map(({ host }) => host), ['empty', 'missing', 'open', 'unset'])
+  assert.deepEqual(
+    hosts.map(({ name }) => name),
+    ['good'],
+  )
+  assert.deepEqual(
+    problems.map(({ host }) => host),
+    ['empty', 'missing', 'open', 'unset'],
+  )
   assert.match(problems[2]!.expected, /chmod 600/)
   assert.match(problems[3]!.expected, /NOT_SET/)
 })
@@ -127,7 +160,10 @@ test('a password appears in no problem and in no printed host', async () => {
   home.writeHost('worse', "{ address: 'h', password: { file: 5, text: 'hunter2' }, paths: ['/'] }")
   home.writeHost('good', "{ address: 'h', password: 'hunter2', paths: ['/'] }")
   const configuration = await home.load()
-  const printed = JSON.stringify(configuration) + inspect(configuration, { depth: 9 }) + String(configuration.hosts[0]!.password)
+  const printed =
+    JSON.stringify(configuration) +
+    inspect(configuration, { depth: 9 }) +
+    String(configuration.hosts[0]!.password)
   assert.doesNotMatch(printed, /hunter2|987654321/)
 })
 
@@ -136,8 +172,11 @@ test('a home without settings or hosts says what is missing', async () => {
   rmSync(home.at('settings.ts'))
   rmSync(home.at('hosts'), { recursive: true })
   const problems = await home.loadProblems()
-  assert.deepEqual(problems.map(({ file, found }) => [file, found]), [
-    [home.at('settings.ts'), 'nothing there'],
-    [home.at('hosts'), 'no folder'],
-  ])
+  assert.deepEqual(
+    problems.map(({ file, found }) => [file, found]),
+    [
+      [home.at('settings.ts'), 'nothing there'],
+      [home.at('hosts'), 'no folder'],
+    ],
+  )
 })

@@ -19,7 +19,20 @@ test('durations are read as people write them', () => {
 })
 
 test('what is no duration is refused', () => {
-  for (const text of ['', ' ', '26', 'hours', '26 hors', '-1 h', '0 s', '1 h and 2 m', '1e3 s', '101 years', '40000 days', '1 constructor']) {
+  for (const text of [
+    '',
+    ' ',
+    '26',
+    'hours',
+    '26 hors',
+    '-1 h',
+    '0 s',
+    '1 h and 2 m',
+    '1e3 s',
+    '101 years',
+    '40000 days',
+    '1 constructor',
+  ]) {
     assert.equal(parseDuration(text), null, text)
   }
 })

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
-import { chmodSync, chownSync, existsSync, mkdirSync, realpathSync, symlinkSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, realpathSync, symlinkSync } from 'node:fs'
 import { test } from 'node:test'
 import { findTrustProblems } from '../src/config/trust.ts'
 import { HomeFolder } from './home-folder.ts'
-import { TemporaryFolder } from './temporary-folder.ts'
 
 const notRoot = process.geteuid!() !== 0 && 'only root can give files away'
 
@@ -18,7 +17,10 @@ for (const mode of [0o664, 0o646, 0o666]) {
     home.writeHost('good')
     chmodSync(home.write('hosts/open.ts', trap(home)), mode)
     const { hosts, problems } = await home.load()
-    assert.deepEqual(hosts.map(({ name }) => name), ['good'])
+    assert.deepEqual(
+      hosts.map(({ name }) => name),
+      ['good'],
+    )
     assert.equal(problems.length, 1)
     assert.equal(problems[0]!.file, realpathSync(home.at('hosts/open.ts')))
     assert.match(problems[0]!.found, /^mode 06/)
@@ -42,8 +44,14 @@ test('a file that a module imports is held to the same, also through another one
   chmodSync(home.write('hosts/_inner.ts', trap(home)), 0o666)
   home.write('hosts/web1.ts', "import * as outer from './_outer.ts'\nexport default outer\n")
   const { hosts, problems } = await home.load()
-  assert.deepEqual(hosts.map(({ name }) => name), ['good'])
-  assert.deepEqual(problems.map(({ host, file }) => [host, file]), [['web1', realpathSync(home.at('hosts/_inner.ts'))]])
+  assert.deepEqual(
+    hosts.map(({ name }) => name),
+    ['good'],
+  )
+  assert.deepEqual(
+    problems.map(({ host, file }) => [host, file]),
+    [['web1', realpathSync(home.at('hosts/_inner.ts'))]],
+  )
   assert.ok(!existsSync(home.at('trace')))
 })
 
@@ -54,17 +62,22 @@ test('a folder that others may write to takes all its modules with it, and is na
   chmodSync(home.at('hosts'), 0o777)
   const { hosts, problems } = await home.load()
   assert.deepEqual(hosts, [])
-  assert.deepEqual(problems.map(({ host, file }) => [host, file]), [[null, realpathSync(home.at('hosts'))]])
+  assert.deepEqual(
+    problems.map(({ host, file }) => [host, file]),
+    [[null, realpathSync(home.at('hosts'))]],
+  )
 })
 
-test('a sticky folder is no better where it holds the module itself', () => {
-  using folder = new TemporaryFolder()
-  mkdirSync(folder.at('sticky'))
+test('a sticky folder of root may hold the folder of a module, but not the module', { skip: notRoot }, () => {
+  using folder = new HomeFolder()
+  const inside = folder.write('sticky/private/module.ts', '')
+  const directly = folder.write('sticky/module.ts', '')
   chmodSync(folder.at('sticky'), 0o1777)
-  assert.equal(findTrustProblems(folder.path, process.geteuid!()).filter(({ file }) => file === folder.at('sticky')).length, 0)
-  mkdirSync(folder.at('sticky/file'))
-  const problems = findTrustProblems(folder.at('sticky/file'), process.geteuid!())
-  assert.ok(problems.some(({ file }) => file === folder.at('sticky')))
+  assert.deepEqual(findTrustProblems(realpathSync(inside), 0), [])
+  assert.deepEqual(
+    findTrustProblems(realpathSync(directly), 0).map(({ file }) => file),
+    [realpathSync(folder.at('sticky'))],
+  )
 })
 
 test('a symbolic link out of the folder is refused, one within it is followed', async () => {
@@ -75,8 +88,14 @@ test('a symbolic link out of the folder is refused, one within it is followed', 
   symlinkSync('web1.ts', home.at('hosts/alias.ts'))
   symlinkSync('nowhere.ts', home.at('hosts/dangling.ts'))
   const { hosts, problems } = await home.load()
-  assert.deepEqual(hosts.map(({ name }) => name), ['alias', 'web1'])
-  assert.deepEqual(problems.map(({ host }) => host), ['dangling', 'outside'])
+  assert.deepEqual(
+    hosts.map(({ name }) => name),
+    ['alias', 'web1'],
+  )
+  assert.deepEqual(
+    problems.map(({ host }) => host),
+    ['dangling', 'outside'],
+  )
   assert.match(problems[1]!.found, /a symbolic link to .*elsewhere\.ts/)
   assert.ok(!existsSync(home.at('trace')))
 })

@@ -10,6 +10,6 @@ if (major < 24) {
   process.exitCode = 2
 } else {
   const source = new URL('../src/main.ts', import.meta.url)
-  const built = new URL('../main.js', import.meta.url)
+  const built = new URL('../dist/main.js', import.meta.url)
   import((existsSync(fileURLToPath(source)) ? source : built).href)
 }

@@ -36,6 +36,13 @@ export async function runProgram(args: readonly string[], surroundings: Surround
   }
 }
 
+/** What a command is given beside its own options. */
+interface Call {
+  surroundings: Surroundings
+  settingsFile: string
+  json: boolean
+}
+
 function buildProgram(surroundings: Surroundings, result: { exitCode: number }): Command {
   const program = new Command('backup-host')
     .description('The agent of central-backup on a host. Without a command, it serves in the foreground.')
@@ -52,23 +59,34 @@ function buildProgram(surroundings: Surroundings, result: { exitCode: number }):
     .exitOverride()
     .helpCommand(false)
     .addHelpText('after', help)
-  const settingsFile = () => resolve(surroundings.workingDirectory, program.opts<GlobalOptions>().config)
-  const json = () => program.opts<GlobalOptions>().json === true
+  const call = (): Call => {
+    const { config, json = false } = program.opts<GlobalOptions>()
+    return { surroundings, settingsFile: resolve(surroundings.workingDirectory, config), json }
+  }
+  addServe(program, call)
+  addInit(program, call)
+  addCheck(program, call, result)
+  addHashPassword(program, call)
+  return program
+}
 
-  // What is no command ends up here, since this one is the default.
-  program
+/** What is no command ends up here, since this one is the default. */
+function addServe(program: Command, call: () => Call): void {
+  const serving = program
     .command('serve', { isDefault: true, hidden: true })
     .description('serve in the foreground')
-    .argument('[word...]')
-    .action(async ([word]: string[]) => {
-      if (word !== undefined)
-        throw new UsageError(`There is no command ${JSON.stringify(word)}`, { hint: helpHint })
-      const { readSettings } = await import('./settings.ts')
-      const settings = readSettings(settingsFile(), surroundings.uid)
-      const { serve } = await import('./serve.ts')
-      await serve(settings)
-    })
+  serving.argument('[word...]').action(async ([word]: string[]) => {
+    if (word !== undefined)
+      throw new UsageError(`There is no command ${JSON.stringify(word)}`, { hint: helpHint })
+    const { readSettings } = await import('./settings.ts')
+    const { settingsFile, surroundings } = call()
+    const settings = readSettings(settingsFile, surroundings.uid)
+    const { serve } = await import('./serve.ts')
+    await serve(settings)
+  })
+}
 
+function addInit(program: Command, call: () => Call): void {
   program
     .command('init')
     .description('write settings, key and certificates from the bundle that the server made')
@@ -77,32 +95,34 @@ function buildProgram(surroundings: Surroundings, result: { exitCode: number }):
     .addHelpText('after', '\nExample:\n  backup-host init --bundle /root/web1.bundle.json')
     .action(async (options: { bundle: string; force?: boolean }) => {
       const { runInit } = await import('./commands.ts')
+      const { settingsFile, surroundings, json } = call()
       const bundle = resolve(surroundings.workingDirectory, options.bundle)
-      await runInit(
-        { bundle, settingsFile: settingsFile(), force: options.force === true },
-        surroundings,
-        json(),
-      )
+      await runInit({ bundle, settingsFile, force: options.force === true }, surroundings, json)
     })
+}
 
+function addCheck(program: Command, call: () => Call, result: { exitCode: number }): void {
   program
     .command('check')
     .description('look at settings, permissions and certificates')
     .addHelpText('after', '\nExample:\n  backup-host check')
     .action(async () => {
       const { runCheck } = await import('./commands.ts')
-      result.exitCode = runCheck(settingsFile(), surroundings, json())
+      const { settingsFile, surroundings, json } = call()
+      result.exitCode = runCheck(settingsFile, surroundings, json)
     })
+}
 
+function addHashPassword(program: Command, call: () => Call): void {
   program
     .command('hash-password')
     .description('print the hash of a password, for password_hash in the settings')
     .addHelpText('after', '\nExample:\n  backup-host hash-password < password-file')
     .action(async () => {
       const { runHashPassword } = await import('./commands.ts')
-      await runHashPassword(surroundings, json())
+      const { surroundings, json } = call()
+      await runHashPassword(surroundings, json)
     })
-  return program
 }
 
 const helpHint = 'backup-host --help lists the commands; backup-host COMMAND --help explains one.'

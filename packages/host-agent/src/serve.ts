@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 import type { Server } from 'node:tls'
 import { CompressorPool } from '@central-backup/archive'
-import { createListener, type Credentials, ProtocolError } from '@central-backup/protocol'
+import { createListener, type Credentials, ProtocolError, replaceCredentials } from '@central-backup/protocol'
 import type { Agent } from './agent.ts'
 import { removeStaleCopies } from './local-copy.ts'
 import { openLog, type AgentLog } from './log.ts'
@@ -52,7 +52,7 @@ export async function serve(settings: AgentSettings): Promise<void> {
 
 function makeListener(agent: Agent, sessions: Set<Promise<void>>): Server {
   const refusals = new RefusalLog(agent.log)
-  return createListener(readCredentials(agent.settings), {
+  const listener = createListener(readCredentials(agent.settings), {
     onConnection(socket, server) {
       const session = serveSession(agent, socket, server)
       sessions.add(session)
@@ -60,6 +60,9 @@ function makeListener(agent: Agent, sessions: Set<Promise<void>>): Server {
     },
     onRefused: (error, address) => refusals.add(error, address),
   })
+  // Like too many open files: the next connection may come through.
+  listener.on('error', (error) => agent.log.error(`cannot accept a connection: ${error.message}`))
+  return listener
 }
 
 function readCredentials({ tls }: AgentSettings): Credentials {
@@ -69,10 +72,7 @@ function readCredentials({ tls }: AgentSettings): Credentials {
 function listen(listener: Server, { address, port }: ListenAddress): Promise<void> {
   return new Promise((resolve, reject) => {
     listener.once('error', reject)
-    listener.listen({ host: address, port }, () => {
-      listener.off('error', reject)
-      resolve()
-    })
+    listener.listen({ host: address, port }, resolve)
   })
 }
 
@@ -88,7 +88,7 @@ function reload(agent: Agent, agentLog: AgentLog, listeners: readonly Server[]):
     agentLog.reopen()
     const settings = readSettings(agent.settings.file)
     const credentials = readCredentials(settings)
-    for (const listener of listeners) listener.setSecureContext({ ...credentials, minVersion: 'TLSv1.3' })
+    for (const listener of listeners) replaceCredentials(listener, credentials)
     if (JSON.stringify(settings.listen) !== JSON.stringify(agent.settings.listen)) {
       agent.log.warn('the addresses to listen on have changed: restart backup-host to use them')
     }

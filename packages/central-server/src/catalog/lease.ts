@@ -13,7 +13,6 @@ export interface LeaseOptions {
   self?: ProcessIdentity
   /** Whether another owner is known to be dead. */
   isDead?: (owner: ProcessIdentity) => boolean
-  heartbeatMs?: number
 }
 
 /**
@@ -45,7 +44,7 @@ export function takeLease(catalog: Catalog, host: string, options: LeaseOptions 
     })
     failOrphanedRuns(catalog)
   })
-  return new Lease(catalog, host, token, options.heartbeatMs ?? heartbeatMs)
+  return new Lease(catalog, host, token)
 }
 
 /** The right to work on a host, kept up by a heartbeat. */
@@ -59,11 +58,11 @@ export class Lease implements Disposable {
   #renewedAtMs = performance.now()
 
   /** For `takeLease`. */
-  constructor(catalog: Catalog, host: string, token: string, intervalMs: number) {
+  constructor(catalog: Catalog, host: string, token: string) {
     this.#catalog = catalog
     this.host = host
     this.token = token
-    this.#timer = setInterval(() => this.#beat(), intervalMs)
+    this.#timer = setInterval(() => this.#beat(), heartbeatMs)
     this.#timer.unref()
   }
 

@@ -10,8 +10,8 @@ const importTimeoutMs = 10_000
 
 /**
  * Imports configuration modules, which are TypeScript run by Node itself. Because importing runs code, nothing is
- * imported that others than its owner may write to: neither the module nor anything that it imports in turn.
- * Only one may exist at a time in a process; `using` ends it.
+ * imported that others than its owner may write to: neither the module nor anything that it imports in turn. End it with
+ * `using`: until then, it looks at all imports of the process.
  */
 export class ModuleLoader implements Disposable {
   readonly #uid: number

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { before, test } from 'node:test'
+import { createAuthority, type TestAuthority } from '../../protocol/test/certificates.ts'
+import { checkHost } from '../src/check.ts'
+import { describeProblem } from '../src/errors.ts'
+import { backupHostInProcess } from './run-backup-host.ts'
+import { TemporaryFolder } from './temporary-folder.ts'
+
+const dayMs = 86_400_000
+const uid = process.geteuid!()
+const hash =
+  '$argon2id$v=19$m=65536,p=4,t=3$fV2BNrWCY/fMJygZCg46Bg$KhP6nbXY9imaB+TzFT6yDZ+LOkzTI1aqD927LKarJ08'
+
+let authority: TestAuthority
+let foreign: TestAuthority
+
+before(async () => {
+  authority = await createAuthority()
+  foreign = await createAuthority('another CA')
+})
+
+/** A host that is set up with these certificates. */
+class HostFolder extends TemporaryFolder {
+  readonly settings = this.write('backup-host.toml', `name = "web1"\npassword_hash = "${hash}"\n`)
+
+  constructor({ ca, cert, key }: { ca: string; cert: string; key: string }) {
+    super()
+    this.write('ca.crt', ca)
+    this.write('host.crt', cert)
+    this.write('host.key', key)
+  }
+
+  check(nowMs = Date.now()) {
+    const { problems, warnings } = checkHost(this.settings, uid, nowMs)
+    return { problems: problems.map(describeProblem), warnings }
+  }
+}
+
+test('a host that is set up right has nothing to tell', async () => {
+  using folder = new HostFolder(await authority.host('web1', { notAfterDays: 365 }))
+  assert.deepEqual(folder.check().problems, [])
+  assert.ok(!folder.check().warnings.some((warning) => warning.includes('host.crt')))
+  const { status, stdout } = await backupHostInProcess(['--config', folder.settings, 'check'])
+  assert.equal(status, 0)
+  assert.match(stdout, /host web1, whose certificate is valid until 20/)
+})
+
+test('a certificate that will expire soon is a warning, one that has is a problem', async () => {
+  using folder = new HostFolder(await authority.host('web1', { notAfterDays: 10 }))
+  const { problems, warnings } = folder.check()
+  assert.deepEqual(problems, [])
+  assert.ok(warnings.some((warning) => /host\.crt expires in (9|10) days/.test(warning)))
+  assert.match(
+    folder.check(Date.now() + 11 * dayMs).problems.join(),
+    /host\.crt: found one that is valid from .* to/,
+  )
+})
+
+test('all that is wrong with certificates is told at once', async () => {
+  const mixed = {
+    ca: foreign.cert,
+    cert: (await authority.host('web2')).cert,
+    key: (await authority.host('web1')).key,
+  }
+  using folder = new HostFolder(mixed)
+  const { problems } = folder.check()
+  assert.deepEqual(
+    problems.map((line) => line.replace(/^.*: found /, '').replace(folder.path, '')),
+    [
+      'a certificate of another authority; expected one that /ca.crt issued',
+      'a certificate of host web2; expected one of host web1',
+      'a certificate of another key; expected one for the key /host.key',
+    ],
+  )
+})
+
+test('the certificate of a server is none of a host', async () => {
+  using folder = new HostFolder(await authority.server('web1'))
+  assert.match(
+    folder.check().problems.join(),
+    /found a certificate of server web1; expected one of host web1/,
+  )
+})
+
+test('what is no certificate is told with the file', async () => {
+  using folder = new HostFolder({ ca: 'x', cert: 'y', key: 'z' })
+  assert.deepEqual(
+    folder.check().problems.map((line) => line.replace(folder.path, '')),
+    [
+      '/ca.crt: found something else; expected a certificate, PEM',
+      '/host.crt: found something else; expected a certificate, PEM',
+    ],
+  )
+})
+
+test('problems are 2 and, with --json, data', async () => {
+  using folder = new HostFolder(await authority.host('web2'))
+  const { status, stdout } = await backupHostInProcess(['check', '--json', '--config', folder.settings])
+  assert.equal(status, 2)
+  const { ok, problems } = JSON.parse(stdout)
+  assert.equal(ok, false)
+  assert.equal(problems.length, 1)
+  assert.equal(problems[0].file, folder.at('host.crt'))
+  assert.ok(!stdout.includes(readFileSync(folder.at('host.key'), 'utf8').split('\n')[1]!))
+})
