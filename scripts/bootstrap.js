@@ -22,7 +22,9 @@ function isThere(program) {
 }
 
 function lockDigest() {
-  return createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex')
+  return createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex')
 }
 
 function install() {
@@ -46,7 +48,11 @@ if (process.platform !== 'linux') fail(`central-backup runs on Linux, not on ${p
 install()
 
 const path = join(root, 'node_modules', '.bin') + delimiter + (process.env.PATH ?? '')
-const child = spawn(node, process.argv.slice(2), { cwd: root, stdio: 'inherit', env: { ...process.env, PATH: path } })
+const child = spawn(node, process.argv.slice(2), {
+  cwd: root,
+  stdio: 'inherit',
+  env: { ...process.env, PATH: path },
+})
 // Ctrl-C reaches the child by itself; it decides when to end.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
 child.on('exit', (code, signal) => process.exit(code ?? 128 + constants.signals[signal]))

@@ -58,10 +58,21 @@ function assemble(program: string): string {
   cpSync('LICENSE', join(folder, 'LICENSE'))
   cpSync('README.md', join(folder, 'README.md'))
   const bundled = ours(manifest)
-  const dependencies = Object.assign({}, ...bundled.map((name) => bundle(program, name)), manifest.dependencies)
+  const dependencies = Object.assign(
+    {},
+    ...bundled.map((name) => bundle(program, name)),
+    manifest.dependencies,
+  )
   const types = { types: './dist/index.d.ts', default: './dist/index.js' }
-  writeManifest(folder, { ...manifest, exports: program === 'central-server' ? types : undefined, dependencies, bundleDependencies: bundled })
-  const [packed] = JSON.parse(execFileSync('npm', ['pack', '--json', '--pack-destination', '..'], { cwd: folder, encoding: 'utf8' }))
+  writeManifest(folder, {
+    ...manifest,
+    exports: program === 'central-server' ? types : undefined,
+    dependencies,
+    bundleDependencies: bundled,
+  })
+  const [packed] = JSON.parse(
+    execFileSync('npm', ['pack', '--json', '--pack-destination', '..'], { cwd: folder, encoding: 'utf8' }),
+  )
   return join('dist', packed.filename)
 }
 

@@ -1,5 +1,5 @@
 /** What every commit must pass: types, lint, unit tests. `npm run check`. */
-import { type Step, runSteps, unitTests } from './steps.ts'
+import { runSteps, type Step, unitTests } from './steps.ts'
 
 const steps: Step[] = [
   { name: 'types', command: ['tsc', '-p', 'tsconfig.json'] },

@@ -15,11 +15,13 @@ import {
   type Entry,
   encodeIndexBatch,
   frameBytesMax,
+  IndexBatchEncoder,
+  indexBatchBytesMax,
   isSafePath,
   SeekTable,
 } from '../src/index.ts'
 import { parseSeekTableFooter, seekTableFooterBytes } from '../src/seek-table.ts'
-import { buildArchive, end, header } from './sample.ts'
+import { buildArchive, end, entry, header } from './sample.ts'
 import { everyKindOfMember } from './vectors/make.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'archive-fuzz-'))
@@ -112,6 +114,22 @@ test('an index batch of random bytes is refused', () => {
 test('an index batch that is cut anywhere is refused', () => {
   for (let size = 0; size < batch.length; size++)
     assert.throws(() => decodeIndexBatch(batch.subarray(0, size)), ArchiveError)
+})
+
+test('the batch that takes most memory takes no more than 160 MiB', () => {
+  const xattrs = new Map(
+    Array.from({ length: 4096 }, (_, i) => [
+      String.fromCharCode(1 + (i >> 6), 1 + (i & 63)),
+      new Uint8Array(0),
+    ]),
+  )
+  const encoder = new IndexBatchEncoder(null)
+  for (let i = 0; encoder.add(entry(`a${String.fromCharCode(0x40 + i)}`, { type: 'fifo', xattrs })); i++);
+  const largest = encoder.take()
+  assert.ok(largest.length > 0.95 * indexBatchBytesMax)
+  const before = process.memoryUsage().rss
+  assert.ok(decodeIndexBatch(largest).entries.length > 60)
+  assert.ok(process.memoryUsage().rss - before < 160 * 1024 * 1024)
 })
 
 test('a mutated frame is refused, or holds no more than a frame may', () => {

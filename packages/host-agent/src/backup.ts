@@ -1,6 +1,6 @@
 import {
-  type ArchiveEnd,
   ArchiveAssembly,
+  type ArchiveEnd,
   ArchiveError,
   type AssembledArchive,
   type BytePath,
@@ -35,7 +35,11 @@ export interface SessionReport {
  * Fulfils a request: selects, packs, sends, and keeps the local copy once the server has its own. Of a `check`, only
  * the index is sent. Throws what ended it.
  */
-export async function backUp(session: Session, request: Request, allowed: readonly BytePath[]): Promise<SessionReport> {
+export async function backUp(
+  session: Session,
+  request: Request,
+  allowed: readonly BytePath[],
+): Promise<SessionReport> {
   const { channel } = session
   const warnings = new Warnings(channel)
   const progress = new ProgressReports(channel)
@@ -68,7 +72,12 @@ export async function backUp(session: Session, request: Request, allowed: readon
   }
 }
 
-async function select(session: Session, request: Request, allowed: readonly BytePath[], warnings: Warnings): Promise<Selected> {
+async function select(
+  session: Session,
+  request: Request,
+  allowed: readonly BytePath[],
+  warnings: Warnings,
+): Promise<Selected> {
   const wanted = { paths: request.paths.map(bytePathFromBuffer), exclude: excludePatterns(request), allowed }
   const selected = await selectInThread(wanted, session.settings.limits.readStallMs, session.channel.ended)
   for (const problem of selected.problems) warnings.add(problem)
@@ -80,7 +89,11 @@ function excludePatterns(request: Request): string[] {
 }
 
 /** `null` where the settings want no copy, or where it cannot be begun: that costs the copy, not the run. */
-async function beginLocalCopy({ settings }: Session, archive: string, warnings: Warnings): Promise<LocalCopy | null> {
+async function beginLocalCopy(
+  { settings }: Session,
+  archive: string,
+  warnings: Warnings,
+): Promise<LocalCopy | null> {
   if (settings.localCopy === null) return null
   try {
     return await LocalCopy.create(settings.localCopy, archive)
@@ -90,7 +103,12 @@ async function beginLocalCopy({ settings }: Session, archive: string, warnings: 
   }
 }
 
-function startPacking({ agent, settings }: Session, request: Request, selected: Selected, warnings: Warnings): Packing {
+function startPacking(
+  { agent, settings }: Session,
+  request: Request,
+  selected: Selected,
+  warnings: Warnings,
+): Packing {
   const exclude = excludePatterns(request)
   return new Packing(
     {
@@ -117,7 +135,12 @@ function startPacking({ agent, settings }: Session, request: Request, selected: 
  * Sends every part as it comes, and writes it to the local copy. One part is on its way while the next is made. Without
  * an `assembly`, the parts make no archive, and nothing is known of one in the end.
  */
-async function sendParts(session: Session, packing: Packing, copy: LocalCopy | null, assembly: ArchiveAssembly | null): Promise<AssembledArchive | null> {
+async function sendParts(
+  session: Session,
+  packing: Packing,
+  copy: LocalCopy | null,
+  assembly: ArchiveAssembly | null,
+): Promise<AssembledArchive | null> {
   const cancel = () => packing.cancel(session.channel.ended.reason)
   session.channel.ended.addEventListener('abort', cancel, { once: true })
   try {
@@ -145,7 +168,11 @@ async function sendPart({ channel }: Session, part: Part, copy: LocalCopy | null
   part.release()
 }
 
-async function sendSummary({ channel }: Session, end: ArchiveEnd, assembled: AssembledArchive | null): Promise<void> {
+async function sendSummary(
+  { channel }: Session,
+  end: ArchiveEnd,
+  assembled: AssembledArchive | null,
+): Promise<void> {
   await channel.send({
     type: 'summary',
     outcome: end.outcome,
@@ -158,7 +185,11 @@ async function sendSummary({ channel }: Session, end: ArchiveEnd, assembled: Ass
 }
 
 /** Waits until the server has stored the archive, then keeps the local copy, and tells what became of it. */
-async function confirm({ channel, log }: Session, assembled: AssembledArchive, copy: LocalCopy | null): Promise<string> {
+async function confirm(
+  { channel, log }: Session,
+  assembled: AssembledArchive,
+  copy: LocalCopy | null,
+): Promise<string> {
   const stored = await channel.receive(['stored'], { timeoutMs: storedMsMax })
   if (!stored.digest.equals(assembled.digest) || stored.archiveBytes !== assembled.archiveBytes) {
     throw new ProtocolError('storage-failed', 'the server stored something else than what was sent')
@@ -180,7 +211,8 @@ async function confirm({ channel, log }: Session, assembled: AssembledArchive, c
 /** The server is told what of the host's own troubles concerns it. */
 function toProtocolError(error: unknown): unknown {
   if (error instanceof ProtocolError) return error
-  if (error instanceof ArchiveError) return new ProtocolError('source-failed', error.message, { cause: error, hint: error.hint })
+  if (error instanceof ArchiveError)
+    return new ProtocolError('source-failed', error.message, { cause: error, hint: error.hint })
   if (error instanceof SelectError) {
     const code = error.code === 'select-stalled' ? 'source-failed' : 'request-invalid'
     return new ProtocolError(code, error.message, { cause: error })

@@ -72,7 +72,9 @@ async function checkPrivate(directory: string): Promise<void> {
   try {
     const { mode, uid } = await folder.stat()
     if ((mode & 0o077) !== 0 || uid !== process.geteuid!()) {
-      throw new Error(`${directory} must belong to the user of backup-host and be closed to others: chmod 700 ${directory}`)
+      throw new Error(
+        `${directory} must belong to the user of backup-host and be closed to others: chmod 700 ${directory}`,
+      )
     }
   } finally {
     await folder.close()

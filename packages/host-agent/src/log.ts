@@ -1,4 +1,4 @@
-import { destination, type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino'
+import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from 'pino'
 import type { AgentSettings } from './settings.ts'
 
 type FileDestination = DestinationStream & { reopen?: () => void; flushSync?: () => void }
@@ -13,7 +13,9 @@ export interface AgentLog {
 /** JSON lines to the file of the settings (made with mode 0600), or to standard error, where journald takes them. */
 export function openLog({ log: { file, level } }: AgentSettings): AgentLog {
   const stream: FileDestination =
-    file === null ? destination({ fd: 2, sync: true }) : destination({ dest: file, sync: true, append: true, mode: 0o600 })
+    file === null
+      ? destination({ fd: 2, sync: true })
+      : destination({ dest: file, sync: true, append: true, mode: 0o600 })
   const log = pino(
     {
       level,

@@ -1,4 +1,4 @@
-import { bytesFromText, type BytePath } from '@central-backup/archive'
+import { type BytePath, bytesFromText } from '@central-backup/archive'
 import type { AgentSettings } from './settings.ts'
 
 /** What a server may read, as paths without leading `/`. */

@@ -28,7 +28,13 @@ export class ProgressReports {
     if (this.#underWay) return
     const { entries, contentBytes, path } = this.#source()
     this.#underWay = true
-    const message = { type: 'progress', phase: this.#phase, entries, contentBytes, path: absolutePath(path) } as const
+    const message = {
+      type: 'progress',
+      phase: this.#phase,
+      entries,
+      contentBytes,
+      path: absolutePath(path),
+    } as const
     this.#channel.send(message).then(
       () => {
         this.#underWay = false

@@ -18,7 +18,8 @@ export class RefusalLog {
   add(error: ProtocolError, address: string): void {
     const minute = Math.floor(performance.now() / 60_000)
     if (minute !== this.#minute) {
-      if (this.#unlisted > 0) this.#log.warn({ count: this.#unlisted }, `${this.#unlisted} more connections were refused`)
+      if (this.#unlisted > 0)
+        this.#log.warn({ count: this.#unlisted }, `${this.#unlisted} more connections were refused`)
       this.#minute = minute
       this.#lines = 0
       this.#unlisted = 0

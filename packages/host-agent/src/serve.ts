@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 import type { Server } from 'node:tls'
 import { CompressorPool } from '@central-backup/archive'
-import { createListener, type Credentials, ProtocolError, replaceCredentials } from '@central-backup/protocol'
+import { type Credentials, createListener, ProtocolError, replaceCredentials } from '@central-backup/protocol'
 import type { Agent } from './agent.ts'
 import { removeStaleCopies } from './local-copy.ts'
-import { openLog, type AgentLog } from './log.ts'
+import { type AgentLog, openLog } from './log.ts'
 import { PasswordGate } from './password-gate.ts'
 import { RefusalLog } from './refusals.ts'
 import { serveSession } from './session.ts'
@@ -37,14 +37,18 @@ export async function serve(settings: AgentSettings): Promise<void> {
   process.on('SIGTERM', onEnd).on('SIGINT', onEnd).on('SIGHUP', onReload)
   try {
     await Promise.all(listeners.map((listener, i) => listen(listener, settings.listen[i]!)))
-    for (const listener of listeners) log.info({ address: addressOf(listener) }, `${software} listens on ${addressOf(listener)}`)
+    for (const listener of listeners)
+      log.info({ address: addressOf(listener) }, `${software} listens on ${addressOf(listener)}`)
     const signal = await ended.promise
     log.info(`${signal}: ending ${sessions.size} connections`)
     closing.abort(new ProtocolError('cancelled', 'backup-host is shutting down'))
   } finally {
     process.off('SIGTERM', onEnd).off('SIGINT', onEnd).off('SIGHUP', onReload)
     for (const listener of listeners) listener.close()
-    await Promise.race([Promise.all(sessions), new Promise((resolve) => setTimeout(resolve, closingMsMax).unref())])
+    await Promise.race([
+      Promise.all(sessions),
+      new Promise((resolve) => setTimeout(resolve, closingMsMax).unref()),
+    ])
     await pool.close()
     agentLog.flush()
   }
@@ -79,7 +83,9 @@ function listen(listener: Server, { address, port }: ListenAddress): Promise<voi
 function addressOf(listener: Server): string {
   const address = listener.address()
   if (address === null || typeof address === 'string') return String(address)
-  return address.family === 'IPv6' ? `[${address.address}]:${address.port}` : `${address.address}:${address.port}`
+  return address.family === 'IPv6'
+    ? `[${address.address}]:${address.port}`
+    : `${address.address}:${address.port}`
 }
 
 /** Settings that cannot be used leave those in force that are. */

@@ -1,6 +1,13 @@
 import type { TLSSocket } from 'node:tls'
 import { textFromBytes } from '@central-backup/archive'
-import { authenticationMsMax, Channel, type Identity, ProtocolError, protocolVersion, requestMsMax } from '@central-backup/protocol'
+import {
+  authenticationMsMax,
+  Channel,
+  type Identity,
+  ProtocolError,
+  protocolVersion,
+  requestMsMax,
+} from '@central-backup/protocol'
 import type { Logger } from 'pino'
 import type { Agent } from './agent.ts'
 import { backUp, type SessionReport } from './backup.ts'
@@ -27,7 +34,10 @@ export async function serveSession(agent: Agent, socket: TLSSocket, server: Iden
   const startedMs = performance.now()
   try {
     const report = await converse({ agent, channel, settings: agent.settings, server, log })
-    log.info({ ...report, seconds: secondsSince(startedMs) }, `session ended: ${report.request} ${report.outcome}`)
+    log.info(
+      { ...report, seconds: secondsSince(startedMs) },
+      `session ended: ${report.request} ${report.outcome}`,
+    )
     await channel.close()
   } catch (error) {
     await channel.fail(error)
@@ -44,7 +54,10 @@ async function converse(session: Session): Promise<SessionReport> {
   const right = await agent.gate.verify(session.server.name, settings.passwordHash, password, channel.ended)
   if (!right) throw new ProtocolError('authentication-failed')
   if (agent.sessions >= settings.limits.sessions) {
-    throw new ProtocolError('busy', `the host serves ${settings.limits.sessions} sessions at a time, and these are in use`)
+    throw new ProtocolError(
+      'busy',
+      `the host serves ${settings.limits.sessions} sessions at a time, and these are in use`,
+    )
   }
   agent.sessions++
   try {
@@ -58,7 +71,10 @@ async function converse(session: Session): Promise<SessionReport> {
     const request = await receiveRequest(channel)
     if (request === null) return { request: 'none', outcome: 'complete' }
     if (request.host !== settings.name) {
-      throw new ProtocolError('wrong-host', `this is ${settings.name}, and the request is for ${request.host}`)
+      throw new ProtocolError(
+        'wrong-host',
+        `this is ${settings.name}, and the request is for ${request.host}`,
+      )
     }
     return await backUp(session, request, allowedPaths(settings))
   } finally {
@@ -67,10 +83,19 @@ async function converse(session: Session): Promise<SessionReport> {
 }
 
 async function greet({ channel, settings, server }: Session): Promise<void> {
-  await channel.send({ type: 'hello', protocol: protocolVersion, software, role: 'host', name: settings.name })
+  await channel.send({
+    type: 'hello',
+    protocol: protocolVersion,
+    software,
+    role: 'host',
+    name: settings.name,
+  })
   const hello = await channel.receive(['hello'], { timeoutMs: authenticationMsMax })
   if (hello.role !== 'server' || hello.name !== server.name) {
-    throw new ProtocolError('wrong-role', `the certificate is of server ${server.name}, but it says it is ${hello.role} ${hello.name}`)
+    throw new ProtocolError(
+      'wrong-role',
+      `the certificate is of server ${server.name}, but it says it is ${hello.role} ${hello.name}`,
+    )
   }
 }
 

@@ -1,4 +1,4 @@
-import { bufferFromBytePath, type BytePath } from '@central-backup/archive'
+import { type BytePath, bufferFromBytePath } from '@central-backup/archive'
 import type { Channel } from '@central-backup/protocol'
 
 export interface Warning {
@@ -34,7 +34,11 @@ export class Warnings {
   /** Resolves when all were sent. Throws what ended the session. */
   async flush(): Promise<void> {
     if (this.#unlisted > 0) {
-      this.#send('more-warnings', null, `${this.#unlisted} more warnings are not listed; the counts have them all`)
+      this.#send(
+        'more-warnings',
+        null,
+        `${this.#unlisted} more warnings are not listed; the counts have them all`,
+      )
       this.#unlisted = 0
     }
     await this.#sending

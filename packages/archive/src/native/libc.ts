@@ -4,8 +4,9 @@
  * All are synchronous, made for worker threads that walk and read a tree. A call that fails returns the negative
  * error number, as the kernel does; it never throws. Names are NUL-terminated buffers (see `cName`).
  */
-import { constants, endianness } from 'node:os'
+
 import { constants as fsConstants } from 'node:fs'
+import { constants, endianness } from 'node:os'
 import { getSystemErrorMessage, getSystemErrorName } from 'node:util'
 import koffi from 'koffi'
 import type { BytePath } from '../path.ts'
@@ -38,7 +39,8 @@ const POSIX_FADV_DONTNEED = 4
 export const errno = constants.errno
 
 /** Opens for reading what must not be waited for and not be followed. */
-const openFile = fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW | fsConstants.O_NONBLOCK | fsConstants.O_NOCTTY | O_CLOEXEC
+const openFile =
+  fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW | fsConstants.O_NONBLOCK | fsConstants.O_NOCTTY | O_CLOEXEC
 const openDirectory = openFile | fsConstants.O_DIRECTORY
 
 const emptyName = Buffer.from([0])
@@ -83,7 +85,9 @@ export function close(fd: number): void {
 
 /** Reads at the file's position into `buffer` at `offset`. Bytes read, 0 at the end, or a negative error number. */
 export function readInto(fd: number, buffer: Buffer, offset: number, length: number): number {
-  const read = Number(nativeRead(fd, offset === 0 ? buffer : buffer.subarray(offset, offset + length), length))
+  const read = Number(
+    nativeRead(fd, offset === 0 ? buffer : buffer.subarray(offset, offset + length), length),
+  )
   return read < 0 ? -koffi.errno() : read
 }
 
@@ -171,7 +175,8 @@ export function readNames(fd: number): BytePath[] | number {
     if (length === 0) break
     for (let at = 0; at < length; ) {
       // struct linux_dirent64: d_ino 8, d_off 8, d_reclen 2, d_type 1, d_name (getdents64(2)).
-      const recordEnd = at + (low === 0 ? direntBuffer.readUInt16LE(at + 16) : direntBuffer.readUInt16BE(at + 16))
+      const recordEnd =
+        at + (low === 0 ? direntBuffer.readUInt16LE(at + 16) : direntBuffer.readUInt16BE(at + 16))
       const nameStart = at + 19
       let nameEnd = nameStart
       while (direntBuffer[nameEnd] !== 0) nameEnd++

@@ -77,7 +77,9 @@ export class CompressorPool {
       pending.resolve(result)
       this.#dispatch()
     })
-    worker.on('error', (error) => this.#lose(member, error instanceof Error ? error : new Error(String(error))))
+    worker.on('error', (error) =>
+      this.#lose(member, error instanceof Error ? error : new Error(String(error))),
+    )
     worker.on('exit', () => this.#lose(member, new Error('a compressor thread ended')))
     this.#members.push(member)
     return member

@@ -25,7 +25,9 @@ interface Matchers {
 /** Throws a `TypeError` that names the pattern where one cannot be understood. */
 export function compileExclusion(patterns: readonly string[]): Exclusion {
   const ofAll = compileMatchers(patterns.filter((pattern) => !pattern.endsWith('/')))
-  const ofDirectories = compileMatchers(patterns.filter((pattern) => pattern.endsWith('/')).map((pattern) => pattern.slice(0, -1)))
+  const ofDirectories = compileMatchers(
+    patterns.filter((pattern) => pattern.endsWith('/')).map((pattern) => pattern.slice(0, -1)),
+  )
   return {
     excludes(path, name, isDirectory) {
       return matches(ofAll, path, name) || (isDirectory && matches(ofDirectories, path, name))
@@ -54,18 +56,28 @@ function compileMatchers(patterns: readonly string[]): Matchers {
 export function checkExcludePattern(pattern: string): void {
   const bare = pattern.endsWith('/') ? pattern.slice(0, -1) : pattern
   if (bare === '' || bare === '**') {
-    throw new TypeError(`the exclude pattern '${pattern}' would leave out everything; remove it, or name a folder`)
+    throw new TypeError(
+      `the exclude pattern '${pattern}' would leave out everything; remove it, or name a folder`,
+    )
   }
   if (pattern.startsWith('!')) {
-    throw new TypeError(`the exclude pattern '${pattern}' begins with '!', which is not supported; write '\\!' for a name that does`)
+    throw new TypeError(
+      `the exclude pattern '${pattern}' begins with '!', which is not supported; write '\\!' for a name that does`,
+    )
   }
   if (pattern.includes('\0')) throw new TypeError(`the exclude pattern '${pattern}' contains a NUL byte`)
 }
 
 /** The source of a regular expression that matches the whole of what the glob matches. */
 function globSource(glob: string): string {
-  const source = picomatch.makeRe(glob, { dot: true, nonegate: true, posix: true, strictSlashes: true }).source
-  if (source === '$^') throw new TypeError(`the exclude pattern '${glob}' has a bracket or brace that is not closed`)
+  const source = picomatch.makeRe(glob, {
+    dot: true,
+    nonegate: true,
+    posix: true,
+    strictSlashes: true,
+  }).source
+  if (source === '$^')
+    throw new TypeError(`the exclude pattern '${glob}' has a bracket or brace that is not closed`)
   return `(?:${source})`
 }
 

@@ -1,5 +1,11 @@
 /** Thread that walks, reads and fills blocks. Its owner is `Packing`; the messages between the two are types here. */
-import { type MessagePort, parentPort, receiveMessageOnPort, type Transferable, workerData } from 'node:worker_threads'
+import {
+  type MessagePort,
+  parentPort,
+  receiveMessageOnPort,
+  type Transferable,
+  workerData,
+} from 'node:worker_threads'
 import type { ArchiveEnd, ArchiveHeader, Counts } from '../entry.ts'
 import { frameBytesMax } from '../limits.ts'
 import { BlockWriter } from './block-writer.ts'
@@ -31,7 +37,8 @@ function run(request: PackerRequest): void {
   const state = new SharedState(request.state)
   let sequence = 0
   let unused = request.blocksMax
-  const post = (message: PackerMessage, transfer: Transferable[] = []) => parentPort!.postMessage(message, transfer)
+  const post = (message: PackerMessage, transfer: Transferable[] = []) =>
+    parentPort!.postMessage(message, transfer)
   const takeBack = () => receiveMessageOnPort(request.blocks)?.message as ArrayBuffer | undefined
 
   const index = new IndexWriter(request.header, (encoded) => {

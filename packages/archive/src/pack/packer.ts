@@ -1,7 +1,19 @@
 import { createHash, hash } from 'node:crypto'
 import { constants } from 'node:fs'
 import type { ArchiveEnd, Counts, Entry, EntryType } from '../entry.ts'
-import { close, describeErrno, dropPages, errno, FileStatus, groupName, isCached, openFileAt, readInto, readLinkAt, userName } from '../native/libc.ts'
+import {
+  close,
+  describeErrno,
+  dropPages,
+  errno,
+  FileStatus,
+  groupName,
+  isCached,
+  openFileAt,
+  readInto,
+  readLinkAt,
+  userName,
+} from '../native/libc.ts'
 import type { BytePath } from '../path.ts'
 import { encodeEntryHeader, endOfArchive, paddingBytes } from '../tar-header.ts'
 import type { BlockWriter } from './block-writer.ts'
@@ -127,7 +139,11 @@ class Packer implements Visitor {
     const target = readLinkAt(found.directory, found.name)
     if (typeof target === 'number') {
       const gone = target === -errno.ENOENT || target === -errno.EINVAL
-      this.problem(gone ? 'vanished' : 'unreadable', found.path, `cannot read the link: ${describeErrno(target)}`)
+      this.problem(
+        gone ? 'vanished' : 'unreadable',
+        found.path,
+        `cannot read the link: ${describeErrno(target)}`,
+      )
       return
     }
     const entry = this.#entry(found, 'symlink', found.status)
@@ -149,13 +165,18 @@ class Packer implements Visitor {
     const fd = openFileAt(found.directory, found.name)
     if (fd < 0) {
       const replaced = fd === -errno.ENOENT || fd === -errno.ELOOP || fd === -errno.ENXIO
-      this.problem(replaced ? 'vanished' : 'unreadable', found.path, `cannot open the file: ${describeErrno(fd)}`)
+      this.problem(
+        replaced ? 'vanished' : 'unreadable',
+        found.path,
+        `cannot open the file: ${describeErrno(fd)}`,
+      )
       return
     }
     try {
       const status = this.#opened
       const failure = status.ofDescriptor(fd)
-      if (failure < 0) this.problem('unreadable', found.path, `cannot look at the file: ${describeErrno(failure)}`)
+      if (failure < 0)
+        this.problem('unreadable', found.path, `cannot look at the file: ${describeErrno(failure)}`)
       else if ((status.mode & constants.S_IFMT) !== constants.S_IFREG) {
         this.problem('vanished', found.path, 'the file was replaced by something else while it was opened')
       } else this.#packOpenFile(found, fd, status)
@@ -230,7 +251,11 @@ class Packer implements Visitor {
     if (entry.changedWhileRead) return
     entry.changedWhileRead = true
     if (read < 0) {
-      this.problem('unreadable', entry.path, `cannot read the file: ${describeErrno(read)}; the rest was filled with zeros`)
+      this.problem(
+        'unreadable',
+        entry.path,
+        `cannot read the file: ${describeErrno(read)}; the rest was filled with zeros`,
+      )
       return
     }
     this.counts.changed++
@@ -242,12 +267,19 @@ class Packer implements Visitor {
     const status = this.#opened
     if (entry.changedWhileRead || status.ofDescriptor(fd) < 0) return
     const { mtimeSeconds, mtimeNanoseconds, ctimeSeconds, ctimeNanoseconds, size } = status
-    const sameContent = size === entry.size && mtimeSeconds === entry.mtimeSeconds && mtimeNanoseconds === entry.mtimeNanoseconds
-    if (sameContent && ctimeSeconds === entry.ctimeSeconds && ctimeNanoseconds === entry.ctimeNanoseconds) return
+    const sameContent =
+      size === entry.size &&
+      mtimeSeconds === entry.mtimeSeconds &&
+      mtimeNanoseconds === entry.mtimeNanoseconds
+    if (sameContent && ctimeSeconds === entry.ctimeSeconds && ctimeNanoseconds === entry.ctimeNanoseconds)
+      return
     entry.changedWhileRead = !sameContent
     if (sameContent) return
     this.counts.changed++
-    const message = size > entry.size ? 'the file grew while it was read; it was cut at its first size' : 'the file was written to while it was read'
+    const message =
+      size > entry.size
+        ? 'the file grew while it was read; it was cut at its first size'
+        : 'the file was written to while it was read'
     this.#sinks.warn({ code: 'changed', path: entry.path, message })
   }
 

@@ -82,7 +82,9 @@ export class Packing implements AsyncIterable<Part> {
     const script = new URL(`./packer-worker${import.meta.url.slice(-3)}`, import.meta.url)
     this.#worker = new Worker(script, { workerData: request, transferList: [port2] })
     this.#worker.on('message', (message: PackerMessage) => this.#receive(message))
-    this.#worker.on('error', (error) => this.#fail(packFailed(error instanceof Error ? error.message : String(error))))
+    this.#worker.on('error', (error) =>
+      this.#fail(packFailed(error instanceof Error ? error.message : String(error))),
+    )
     this.#worker.on('exit', () => {
       if (this.#end === null) this.#fail(packFailed('the packer thread ended before its work'))
     })
@@ -201,7 +203,11 @@ function packFailed(message: string): ArchiveError {
 
 function packStalled(path: BytePath, stallMs: number): ArchiveError {
   const shown = `/${textFromBytes(path)}`
-  return new ArchiveError('pack-stalled', `the file system did not answer for ${Math.round(stallMs / 1000)} s at ${shown}`, {
-    hint: `see whether the mount that holds ${shown} is alive, or exclude it`,
-  })
+  return new ArchiveError(
+    'pack-stalled',
+    `the file system did not answer for ${Math.round(stallMs / 1000)} s at ${shown}`,
+    {
+      hint: `see whether the mount that holds ${shown} is alive, or exclude it`,
+    },
+  )
 }

@@ -1,5 +1,14 @@
 import { constants } from 'node:fs'
-import { AT_FDCWD, close, cName, describeErrno, errno, FileStatus, openDirectoryAt, readNames } from '../native/libc.ts'
+import {
+  AT_FDCWD,
+  close,
+  cName,
+  describeErrno,
+  errno,
+  FileStatus,
+  openDirectoryAt,
+  readNames,
+} from '../native/libc.ts'
 import { type BytePath, joinPath, pathBytesMax } from '../path.ts'
 import type { Exclusion } from './exclusion.ts'
 
@@ -124,7 +133,11 @@ class TreeWalk {
     const branch = level.branch?.children.get(name) ?? null
     this.#visitor.approach(path)
     if (path.length > pathBytesMax) {
-      this.#visitor.problem('unreadable', path.slice(0, 200) as BytePath, `a path of more than ${pathBytesMax} bytes`)
+      this.#visitor.problem(
+        'unreadable',
+        path.slice(0, 200) as BytePath,
+        `a path of more than ${pathBytesMax} bytes`,
+      )
       return
     }
     const named = branch?.root != null
@@ -139,15 +152,28 @@ class TreeWalk {
       return
     }
     const isDirectory = (this.#status.mode & constants.S_IFMT) === constants.S_IFDIR
-    const excluded = excludedByName || (level.selected && !named && isDirectory && this.#exclusion.excludes(path, name, true))
+    const excluded =
+      excludedByName ||
+      (level.selected && !named && isDirectory && this.#exclusion.excludes(path, name, true))
     if (excluded && !excludedByName) this.#visitor.problem('excluded', path, '')
     const selected = named || (level.selected && !excluded)
     if (selected || branch !== null) this.#take(level, path, cname, branch, selected, isDirectory)
   }
 
-  #take(level: Level, path: BytePath, cname: Buffer, branch: Branch | null, selected: boolean, isDirectory: boolean): void {
+  #take(
+    level: Level,
+    path: BytePath,
+    cname: Buffer,
+    branch: Branch | null,
+    selected: boolean,
+    isDirectory: boolean,
+  ): void {
     if (!selected && !isDirectory) {
-      this.#visitor.problem('vanished', path, 'it was a folder when the paths were selected, and is none any more')
+      this.#visitor.problem(
+        'vanished',
+        path,
+        'it was a folder when the paths were selected, and is none any more',
+      )
       return
     }
     this.#found.path = path
@@ -161,7 +187,15 @@ class TreeWalk {
     this.#enter(level, path, cname, dev, ino, branch, selected && !linkOnly)
   }
 
-  #enter(level: Level, path: BytePath, cname: Buffer, dev: number, ino: number | bigint, branch: Branch | null, selected: boolean): void {
+  #enter(
+    level: Level,
+    path: BytePath,
+    cname: Buffer,
+    dev: number,
+    ino: number | bigint,
+    branch: Branch | null,
+    selected: boolean,
+  ): void {
     const fd = openDirectoryAt(level.fd, cname)
     if (fd < 0) {
       this.#failed(path, 'cannot open the folder', fd)
@@ -200,7 +234,12 @@ class TreeWalk {
   #reportMissing(level: Level, branch: Branch): void {
     const present = new Set(level.names)
     for (const name of branch.children.keys()) {
-      if (!present.has(name)) this.#visitor.problem('vanished', joinPath(level.path, name), 'it was there when the paths were selected')
+      if (!present.has(name))
+        this.#visitor.problem(
+          'vanished',
+          joinPath(level.path, name),
+          'it was there when the paths were selected',
+        )
     }
   }
 
@@ -214,13 +253,22 @@ class TreeWalk {
   /** Opens a folder again from the one below it, unless that was moved to another place meanwhile. */
   #reopen(parent: Level, child: number): void {
     const fd = openDirectoryAt(child, cName('..' as BytePath))
-    if (fd >= 0 && this.#status.ofDescriptor(fd) === 0 && this.#status.ino === parent.ino && this.#status.dev === parent.dev) {
+    if (
+      fd >= 0 &&
+      this.#status.ofDescriptor(fd) === 0 &&
+      this.#status.ino === parent.ino &&
+      this.#status.dev === parent.dev
+    ) {
       parent.fd = fd
       return
     }
     if (fd >= 0) close(fd)
     const left = parent.names.length - parent.next
-    this.#visitor.problem('unreadable', parent.path, `folders were moved while they were read; ${left} names were left out`)
+    this.#visitor.problem(
+      'unreadable',
+      parent.path,
+      `folders were moved while they were read; ${left} names were left out`,
+    )
     // Nothing more is looked up in it; the descriptor is a stand-in that #pop closes.
     parent.next = parent.names.length
     parent.fd = openDirectoryAt(child, cName('.' as BytePath))

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { identityFromAltNames } from '@central-backup/protocol'
-import type { Configuration } from '../config/load.ts'
 import type { Host } from '../config/hosts.ts'
+import type { Configuration } from '../config/load.ts'
 import { exitCodeOfError, exitCodes, worstExitCode } from '../exit-codes.ts'
 import { type CertificateCheck, checkCertificates } from '../jobs/check-certificates.ts'
 import { checkHost, type HostCheck } from '../jobs/check-host.ts'
@@ -35,7 +35,11 @@ export const checkCommand: CommandDefinition = {
         hosts: agents.map((agent) => ({ ...agent, error: agent.error && describeError(agent.error) })),
         problems,
       }
-      const lines = [`repository  ${printable(repository.folder)}`, ...certificates.flatMap(describeCertificate), ...agents.flatMap(describeAgent)]
+      const lines = [
+        `repository  ${printable(repository.folder)}`,
+        ...certificates.flatMap(describeCertificate),
+        ...agents.flatMap(describeAgent),
+      ]
       invocation.report(report, lines)
       setExitCode(invocation, certificates, agents)
       reportProblems(invocation, problems)
@@ -53,8 +57,14 @@ async function askAgents({ settings }: Configuration, hosts: readonly Host[]): P
   return checks
 }
 
-function setExitCode(invocation: Invocation, certificates: readonly CertificateCheck[], agents: readonly HostCheck[]): void {
-  const ofCertificates = certificates.map(({ faults }) => (faults.length > 0 ? exitCodes.authentication.code : exitCodes.ok.code))
+function setExitCode(
+  invocation: Invocation,
+  certificates: readonly CertificateCheck[],
+  agents: readonly HostCheck[],
+): void {
+  const ofCertificates = certificates.map(({ faults }) =>
+    faults.length > 0 ? exitCodes.authentication.code : exitCodes.ok.code,
+  )
   const ofAgents = agents.map(({ error }) => (error === null ? exitCodes.ok.code : exitCodeOfError(error)))
   invocation.exitCode = worstExitCode([invocation.exitCode, ...ofCertificates, ...ofAgents])
 }
@@ -62,14 +72,19 @@ function setExitCode(invocation: Invocation, certificates: readonly CertificateC
 function describeCertificate({ of, file, notAfterMs, faults, warnings }: CertificateCheck): string[] {
   const until = notAfterMs === null ? '' : `, valid until ${formatTime(notAfterMs)}`
   const remarks = [...faults, ...warnings].map((remark) => `            ${printable(remark)}`)
-  return [`certificate ${faults.length > 0 ? 'BAD' : 'ok'}  ${printable(of)}${until}  (${printable(file)})`, ...remarks]
+  return [
+    `certificate ${faults.length > 0 ? 'BAD' : 'ok'}  ${printable(of)}${until}  (${printable(file)})`,
+    ...remarks,
+  ]
 }
 
 function describeAgent({ host, address, agent, error }: HostCheck): string[] {
   const lines: string[] = []
   if (agent !== null) {
     const may = `may read ${agent.allowRead.join(', ')}${agent.localCopy ? '; keeps a local copy' : ''}`
-    lines.push(`host        ${error === null ? 'ok' : 'BAD'}  ${host} at ${address}: ${agent.software}; ${may}`)
+    lines.push(
+      `host        ${error === null ? 'ok' : 'BAD'}  ${host} at ${address}: ${agent.software}; ${may}`,
+    )
   }
   if (error !== null) {
     const { hint } = describeError(error)

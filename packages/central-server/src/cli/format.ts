@@ -26,11 +26,17 @@ export function formatTime(ms: number): string {
 }
 
 const noLines = Object.fromEntries(
-  ['top', 'bottom', 'left', 'right', 'mid'].flatMap((side) => [side, `${side}-mid`, `${side}-left`, `${side}-right`].map((key) => [key, ''])),
+  ['top', 'bottom', 'left', 'right', 'mid'].flatMap((side) =>
+    [side, `${side}-mid`, `${side}-left`, `${side}-right`].map((key) => [key, '']),
+  ),
 )
 
 /** Rows under a head, in columns without lines; columns in `right` are flush right. Cells have gone through `printable`. */
-export function formatTable(head: readonly string[], rows: readonly (readonly string[])[], right: readonly number[] = []): string[] {
+export function formatTable(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  right: readonly number[] = [],
+): string[] {
   const table = new Table({
     head: [...head],
     colAligns: head.map((_, column) => (right.includes(column) ? 'right' : 'left')),

@@ -15,7 +15,10 @@ export const listCommand: CommandDefinition = {
       const repository = await openRepository(settings.repository)
       using catalog = new Catalog(repository.catalogFile, { now: invocation.surroundings.now })
       const runs = catalog.runs(host).reverse()
-      const lines = runs.length === 0 ? [`No runs yet${host === undefined ? '' : ` of ${printable(host)}`}.`] : describeRuns(runs)
+      const lines =
+        runs.length === 0
+          ? [`No runs yet${host === undefined ? '' : ` of ${printable(host)}`}.`]
+          : describeRuns(runs)
       invocation.report({ runs: runs.map(reportRun) }, lines)
     })
   },

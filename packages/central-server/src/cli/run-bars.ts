@@ -44,9 +44,17 @@ export function openBars(): Bars {
 const barWidth = 20
 
 function formatBar(_options: unknown, params: { value: number }, payload: Record<string, unknown>): string {
-  const { name, phase, entries, path, expectedBytes } = payload as { name: string; phase: string; entries: string; path: string; expectedBytes: number | null }
-  const share = expectedBytes === null || expectedBytes === 0 ? null : Math.min(1, params.value / expectedBytes)
-  const bar = share === null ? ''.padEnd(barWidth, '·') : '█'.repeat(Math.round(share * barWidth)).padEnd(barWidth, '░')
+  const { name, phase, entries, path, expectedBytes } = payload as {
+    name: string
+    phase: string
+    entries: string
+    path: string
+    expectedBytes: number | null
+  }
+  const share =
+    expectedBytes === null || expectedBytes === 0 ? null : Math.min(1, params.value / expectedBytes)
+  const bar =
+    share === null ? ''.padEnd(barWidth, '·') : '█'.repeat(Math.round(share * barWidth)).padEnd(barWidth, '░')
   const percent = share === null ? '    ' : `${Math.floor(share * 100)}%`.padStart(4)
   const line = `${name.padEnd(12)} ${bar}${percent} ${phase.padEnd(7)} ${entries.padStart(9)} ${formatBytes(params.value).padStart(9)}  ${path}`
   return line.slice(0, Math.max(20, (process.stderr.columns ?? 80) - 1))

@@ -13,10 +13,14 @@ const warningsShownMax = 20
 const plainProgressIntervalMs = 30_000
 
 /** Follows a run for a person at a terminal: a bar for each host, and lines above them. */
-export function watchOnTerminal(invocation: Invocation, expectedBytes: (host: string) => number | null): BackUpObserver & Disposable {
+export function watchOnTerminal(
+  invocation: Invocation,
+  expectedBytes: (host: string) => number | null,
+): BackUpObserver & Disposable {
   const bars = openBars()
   return {
-    onBegin: (host) => observeHost(host, (line) => bars.print(line), barObserver(bars, host.name, expectedBytes(host.name))),
+    onBegin: (host) =>
+      observeHost(host, (line) => bars.print(line), barObserver(bars, host.name, expectedBytes(host.name))),
     onEnd(result) {
       bars.end(result.host)
       for (const line of describeEnd(result)) bars.print(line)
@@ -31,7 +35,10 @@ export function watchInLines(invocation: Invocation): BackUpObserver & Disposabl
   return {
     onBegin: (host) => observeHost(host, print, lineObserver(print, host.name)),
     onEnd(result) {
-      const say = result.error === null && result.outcome !== 'incomplete' ? print : (line: string) => invocation.warn(line)
+      const say =
+        result.error === null && result.outcome !== 'incomplete'
+          ? print
+          : (line: string) => invocation.warn(line)
       for (const line of describeEnd(result)) say(line)
     },
     [Symbol.dispose]() {},
@@ -40,15 +47,23 @@ export function watchInLines(invocation: Invocation): BackUpObserver & Disposabl
 
 type Progress = Parameters<NonNullable<HostObserver['onProgress']>>[0]
 
-function observeHost(host: Host, print: (line: string) => void, onProgress: (progress: Progress) => void): HostObserver {
+function observeHost(
+  host: Host,
+  print: (line: string) => void,
+  onProgress: (progress: Progress) => void,
+): HostObserver {
   let warnings = 0
   return {
     onRetry: (error, attempt) => print(`${host.name}: ${error.message}; attempt ${attempt} follows`),
-    onConnected: (software) => print(`${host.name}: connected to ${host.address}:${host.port} (${printable(software)})`),
+    onConnected: (software) =>
+      print(`${host.name}: connected to ${host.address}:${host.port} (${printable(software)})`),
     onProgress,
     onWarning({ path, message }) {
       warnings++
-      if (warnings <= warningsShownMax) print(`${host.name}: warning: ${printable(path === null ? message : `${textFromBytes(path)}: ${message}`)}`)
+      if (warnings <= warningsShownMax)
+        print(
+          `${host.name}: warning: ${printable(path === null ? message : `${textFromBytes(path)}: ${message}`)}`,
+        )
       if (warnings === warningsShownMax + 1) print(`${host.name}: more warnings are in the log`)
     },
   }
@@ -57,7 +72,11 @@ function observeHost(host: Host, print: (line: string) => void, onProgress: (pro
 function barObserver(bars: Bars, name: string, expectedBytes: number | null): (progress: Progress) => void {
   bars.begin(name, expectedBytes)
   return ({ phase, entries, contentBytes, path }) => {
-    bars.update(name, contentBytes, { phase, entries: formatCount(entries), path: path === null ? '' : printable(textFromBytes(path)) })
+    bars.update(name, contentBytes, {
+      phase,
+      entries: formatCount(entries),
+      path: path === null ? '' : printable(textFromBytes(path)),
+    })
   }
 }
 
@@ -82,7 +101,9 @@ export function describeEnd(result: HostResult): string[] {
   const size = `${formatCount(counts.files ?? 0)} files, ${formatBytes(contentBytes)} in ${took}`
   const lines = [`${host}: ${outcome}: ${size}; archive ${archive!.name}, ${formatBytes(archive!.bytes)}`]
   const mishaps = (['changed', 'vanished', 'unreadable'] as const).filter((name) => (counts[name] ?? 0) > 0)
-  if (mishaps.length > 0) lines.push(`${host}: ${mishaps.map((name) => `${formatCount(counts[name]!)} ${name}`).join(', ')}`)
-  if (localCopy?.kept === false) lines.push(`${host}: no local copy: ${localCopy.error ?? 'the host does not say why'}`)
+  if (mishaps.length > 0)
+    lines.push(`${host}: ${mishaps.map((name) => `${formatCount(counts[name]!)} ${name}`).join(', ')}`)
+  if (localCopy?.kept === false)
+    lines.push(`${host}: no local copy: ${localCopy.error ?? 'the host does not say why'}`)
   return lines.map(printable)
 }

@@ -1,4 +1,5 @@
 import { textFromBytes } from '@central-backup/archive'
+import type { Host } from '../config/hosts.ts'
 import { exitCodeOfError, exitCodeOfOutcome, worstExitCode } from '../exit-codes.ts'
 import { type BackUpObserver, backUp } from '../jobs/back-up.ts'
 import type { HostResult } from '../jobs/back-up-host.ts'
@@ -6,7 +7,6 @@ import { chooseHosts } from '../jobs/choose-hosts.ts'
 import { type HostListing, listHosts } from '../jobs/list-host.ts'
 import { openContext } from '../jobs/open-context.ts'
 import type { ServerContext } from '../jobs/server-context.ts'
-import type { Host } from '../config/hosts.ts'
 import type { CommandDefinition } from './command.ts'
 import { formatBytes, formatCount } from './format.ts'
 import type { Invocation } from './invocation.ts'
@@ -37,20 +37,31 @@ export const runCommand: CommandDefinition = {
       const configuration = await invocation.loadConfiguration()
       const { hosts, problems } = chooseHosts(configuration, names)
       using stop = untilSignal()
-      using context = await openContext(configuration.settings, { now: invocation.surroundings.now, signal: stop.signal })
+      using context = await openContext(configuration.settings, {
+        now: invocation.surroundings.now,
+        signal: stop.signal,
+      })
       if (options.dryRun) await dryRun(invocation, context, hosts)
       else await run(invocation, context, hosts, options.strict ?? false)
       reportProblems(invocation, problems)
       if (stop.signal.aborted) throw stop.signal.reason
-      if (hosts.length === 0 && problems.length === 0) invocation.warn('There are no hosts yet: backup-server host add NAME --address HOST')
+      if (hosts.length === 0 && problems.length === 0)
+        invocation.warn('There are no hosts yet: backup-server host add NAME --address HOST')
     })
   },
 }
 
-async function run(invocation: Invocation, context: ServerContext, hosts: readonly Host[], strict: boolean): Promise<void> {
+async function run(
+  invocation: Invocation,
+  context: ServerContext,
+  hosts: readonly Host[],
+  strict: boolean,
+): Promise<void> {
   using display = chooseDisplay(invocation, context)
   const results = await backUp(context, hosts, display)
-  invocation.exitCode = worstExitCode(results.map(({ outcome, error }) => exitCodeOfOutcome(outcome, error, strict)))
+  invocation.exitCode = worstExitCode(
+    results.map(({ outcome, error }) => exitCodeOfOutcome(outcome, error, strict)),
+  )
 }
 
 function chooseDisplay(invocation: Invocation, context: ServerContext): BackUpObserver & Disposable {
@@ -62,15 +73,19 @@ function chooseDisplay(invocation: Invocation, context: ServerContext): BackUpOb
 
 /** One JSON object a line, each with `event` and `host`. */
 function jsonLines(invocation: Invocation): BackUpObserver & Disposable {
-  const emit = (event: string, host: string, fields: object) => invocation.report({ event, host, ...fields }, [])
+  const emit = (event: string, host: string, fields: object) =>
+    invocation.report({ event, host, ...fields }, [])
   return {
     onBegin(host) {
       emit('begin', host.name, {})
       return {
-        onRetry: (error, attempt) => emit('retry', host.name, { attempt, code: error.code, message: error.message }),
+        onRetry: (error, attempt) =>
+          emit('retry', host.name, { attempt, code: error.code, message: error.message }),
         onConnected: (software) => emit('connected', host.name, { software }),
-        onWarning: ({ code, path, message }) => emit('warning', host.name, { code, path: path && textFromBytes(path), message }),
-        onProgress: (progress) => emit('progress', host.name, { ...progress, path: progress.path && textFromBytes(progress.path) }),
+        onWarning: ({ code, path, message }) =>
+          emit('warning', host.name, { code, path: path && textFromBytes(path), message }),
+        onProgress: (progress) =>
+          emit('progress', host.name, { ...progress, path: progress.path && textFromBytes(progress.path) }),
       }
     },
     onEnd: (result) => emit('end', result.host, reportResult(result)),
@@ -88,23 +103,31 @@ async function dryRun(invocation: Invocation, context: ServerContext, hosts: rea
   const listings = await listHosts(context, hosts, {
     onEntry(host, entry) {
       const path = `/${textFromBytes(entry.path)}`
-      if (invocation.options.json) invocation.report({ event: 'entry', host, path, type: entry.type, size: entry.size }, [])
+      if (invocation.options.json)
+        invocation.report({ event: 'entry', host, path, type: entry.type, size: entry.size }, [])
       else stdout.write(`${host}: ${printable(path)}\n`)
     },
     onWarning(host, { code, path, message }) {
       const shown = path === null ? null : textFromBytes(path)
-      if (invocation.options.json) invocation.report({ event: 'warning', host, code, path: shown, message }, [])
+      if (invocation.options.json)
+        invocation.report({ event: 'warning', host, code, path: shown, message }, [])
       else invocation.warn(`${host}: ${code}: ${printable([shown, message].filter(Boolean).join(': '))}`)
     },
   })
   for (const listing of listings) reportListing(invocation, listing)
   invocation.exitCode = worstExitCode(
-    listings.map(({ outcome, error }) => (error === null ? exitCodeOfOutcome(outcome, error, false) : exitCodeOfError(error))),
+    listings.map(({ outcome, error }) =>
+      error === null ? exitCodeOfOutcome(outcome, error, false) : exitCodeOfError(error),
+    ),
   )
 }
 
 function reportListing(invocation: Invocation, { host, outcome, counts, error }: HostListing): void {
-  if (invocation.options.json) invocation.report({ event: 'end', host, outcome, counts, error: error && describeError(error) }, [])
+  if (invocation.options.json)
+    invocation.report({ event: 'end', host, outcome, counts, error: error && describeError(error) }, [])
   else if (error !== null) invocation.warn(`${host}: ${error.message}`)
-  else invocation.note(`${host}: would pack ${formatCount(counts!.files)} files, ${formatBytes(counts!.contentBytes)}; ${formatCount(counts!.excluded)} excluded`)
+  else
+    invocation.note(
+      `${host}: would pack ${formatCount(counts!.files)} files, ${formatBytes(counts!.contentBytes)}; ${formatCount(counts!.excluded)} excluded`,
+    )
 }

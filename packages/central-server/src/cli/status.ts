@@ -38,7 +38,9 @@ function describeStatuses(statuses: readonly HostStatus[]): string[] {
     lastGood === null ? '' : formatDuration(lastGood.ageMs),
     lastGood?.outcome ?? '',
     lastGood === null ? '' : formatBytes(lastGood.archiveBytes),
-    lastRun === null || lastRun.run === lastGood?.run ? '' : printable(`${lastRun.outcome}${lastRun.error === null ? '' : `: ${lastRun.error.message}`}`),
+    lastRun === null || lastRun.run === lastGood?.run
+      ? ''
+      : printable(`${lastRun.outcome}${lastRun.error === null ? '' : `: ${lastRun.error.message}`}`),
   ])
   return formatTable(head, rows, [3, 5])
 }

@@ -6,7 +6,7 @@ import { type Lease, takeLease } from '../catalog/lease.ts'
 import type { Host } from '../config/hosts.ts'
 import { BackupError, StorageError } from '../errors.ts'
 import { openSession } from '../session/open-session.ts'
-import { type ReceivedRun, receiveRun, type RunObserver, summaryFault } from '../session/receive-run.ts'
+import { type ReceivedRun, type RunObserver, receiveRun, summaryFault } from '../session/receive-run.ts'
 import { listArchives, planStalePartials, removePartials } from '../storage/archive-list.ts'
 import { type ArchiveWriter, createArchive } from '../storage/archive-writer.ts'
 import { backupRequest } from './backup-request.ts'
@@ -45,7 +45,11 @@ const setAsideKeptMs = 14 * 24 * 3_600_000
  * Backs up one host: the main job. Never throws: whatever goes wrong is the result of this host, and in the catalog, and
  * concerns no other.
  */
-export async function backUpHost(context: ServerContext, host: Host, observer: HostObserver): Promise<HostResult> {
+export async function backUpHost(
+  context: ServerContext,
+  host: Host,
+  observer: HostObserver,
+): Promise<HostResult> {
   const work = new HostRun(context, host, observer)
   const { log } = context
   log.info({ host: host.name }, `${host.name}: run begins`)
@@ -56,9 +60,20 @@ export async function backUpHost(context: ServerContext, host: Host, observer: H
     work.fail(error)
   }
   const { result } = work
-  const facts = { host: host.name, run: result.run, outcome: result.outcome, archive: result.archive?.name, counts: result.counts, warnings: result.warningCount }
+  const facts = {
+    host: host.name,
+    run: result.run,
+    outcome: result.outcome,
+    archive: result.archive?.name,
+    counts: result.counts,
+    warnings: result.warningCount,
+  }
   if (result.error === null) log.info(facts, `${host.name}: ${result.outcome}`)
-  else log.error({ ...facts, code: (result.error as { code?: string }).code }, `${host.name}: ${result.outcome}: ${result.error.message}`)
+  else
+    log.error(
+      { ...facts, code: (result.error as { code?: string }).code },
+      `${host.name}: ${result.outcome}: ${result.error.message}`,
+    )
   return result
 }
 
@@ -118,7 +133,14 @@ class HostRun {
     const { credentials, serverName, settings } = this.#context
     const { connection } = settings
     const onRetry = (error: ProtocolError, attempt: number) => this.#observer.onRetry?.(error, attempt)
-    const { channel, software } = await openSession({ host: this.#host, credentials, serverName, connection, signal, onRetry })
+    const { channel, software } = await openSession({
+      host: this.#host,
+      credentials,
+      serverName,
+      connection,
+      signal,
+      onRetry,
+    })
     this.#observer.onConnected?.(software)
     try {
       await work(channel)
@@ -182,7 +204,11 @@ class HostRun {
       const { localCopy } = await channel.receive(['finished'], { timeoutMs: finishedMsMax })
       this.result.localCopy = localCopy
     } catch (error) {
-      this.#warn({ code: 'agent-gone', path: null, message: `the archive is stored, but the agent did not finish: ${(error as Error).message}` })
+      this.#warn({
+        code: 'agent-gone',
+        path: null,
+        message: `the archive is stored, but the agent did not finish: ${(error as Error).message}`,
+      })
     }
   }
 
@@ -192,7 +218,11 @@ class HostRun {
     try {
       const { partials } = await listArchives(repository, this.#host.name)
       const broken = partials.filter(({ reason }) => reason === null)
-      const aside = planStalePartials(partials.filter(({ reason }) => reason !== null), setAsideKeptMs, now())
+      const aside = planStalePartials(
+        partials.filter(({ reason }) => reason !== null),
+        setAsideKeptMs,
+        now(),
+      )
       await removePartials(repository, this.#host.name, [...broken, ...aside])
     } catch (error) {
       this.#warn({ code: 'partials-left', path: null, message: (error as Error).message })
@@ -225,7 +255,10 @@ class HostRun {
       counts,
       warningCount,
       warnings,
-      error: error === null ? null : { code: (error as { code?: string }).code ?? 'internal', message: error.message },
+      error:
+        error === null
+          ? null
+          : { code: (error as { code?: string }).code ?? 'internal', message: error.message },
       archive: archive && { ...archive, digest: Buffer.from(archive.digest, 'hex') },
     }
   }
@@ -235,7 +268,8 @@ class HostRun {
 async function expectArchiveName(channel: Channel, request: MessageOf<'backup'>): Promise<void> {
   const { name } = await channel.receive(['archive-name'])
   const expected = formatArchiveName(request)
-  if (name !== expected) throw new ProtocolError('message-malformed', `the agent names the archive ${name} instead of ${expected}`)
+  if (name !== expected)
+    throw new ProtocolError('message-malformed', `the agent names the archive ${name} instead of ${expected}`)
 }
 
 /**
@@ -243,7 +277,8 @@ async function expectArchiveName(channel: Channel, request: MessageOf<'backup'>)
  * disk and so keeps others from being written.
  */
 async function giveUp(writer: ArchiveWriter, error: unknown): Promise<void> {
-  const worthless = error instanceof NothingPackedError || (error instanceof StorageError && error.code === 'disk-full')
+  const worthless =
+    error instanceof NothingPackedError || (error instanceof StorageError && error.code === 'disk-full')
   if (worthless) await writer.discard()
   else await writer.abandon()
 }
@@ -259,5 +294,7 @@ class NothingPackedError extends ProtocolError {
 
 /** Of the server's own troubles, the agent hears that there are some. */
 function tellable(error: unknown): unknown {
-  return error instanceof BackupError ? new ProtocolError('storage-failed', error.message, { cause: error }) : error
+  return error instanceof BackupError
+    ? new ProtocolError('storage-failed', error.message, { cause: error })
+    : error
 }

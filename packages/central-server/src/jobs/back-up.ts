@@ -13,7 +13,11 @@ export interface BackUpObserver {
  * Backs up the hosts, `concurrency` of them at a time, in their order. Never throws, and goes on with the others
  * whatever happens to one. Once the context's signal is aborted, no other host is begun.
  */
-export async function backUp(context: ServerContext, hosts: readonly Host[], observer: BackUpObserver): Promise<HostResult[]> {
+export async function backUp(
+  context: ServerContext,
+  hosts: readonly Host[],
+  observer: BackUpObserver,
+): Promise<HostResult[]> {
   const results: HostResult[] = []
   const waiting = [...hosts]
   const work = async () => {

@@ -21,19 +21,33 @@ export interface CertificateCheck {
 }
 
 /** Looks at the certificates of the server and at its copies of those of the hosts. Throws `CertificateError` for the server's own. */
-export async function checkCertificates(settings: ServerSettings, hosts: readonly Host[], nowMs: number): Promise<CertificateCheck[]> {
+export async function checkCertificates(
+  settings: ServerSettings,
+  hosts: readonly Host[],
+  nowMs: number,
+): Promise<CertificateCheck[]> {
   const paths = certificatePaths(settings.certs)
   const { ca, cert, key } = await readServerCredentials(settings.certs)
   const server = { certificate: cert, key, authority: ca }
   const checks = [
     describe('authority', paths.authorityCertificate, ca, [], nowMs),
-    describe('server', paths.serverCertificate, cert, findCertificateFaults(server, { role: 'server', name: null }, nowMs), nowMs),
+    describe(
+      'server',
+      paths.serverCertificate,
+      cert,
+      findCertificateFaults(server, { role: 'server', name: null }, nowMs),
+      nowMs,
+    ),
   ]
   for (const { name } of hosts) {
     const file = hostCertificatePath(settings.certs, name)
     const certificate = await readIfThere(file)
     if (certificate === null) continue
-    const faults = findCertificateFaults({ certificate, key: null, authority: ca }, { role: 'host', name }, nowMs)
+    const faults = findCertificateFaults(
+      { certificate, key: null, authority: ca },
+      { role: 'host', name },
+      nowMs,
+    )
     checks.push(describe(`host ${name}`, file, certificate, faults, nowMs))
   }
   return checks
@@ -44,11 +58,23 @@ function describe(of: string, file: string, pem: string, faults: string[], nowMs
   try {
     notAfterMs = inspectCertificate(pem).notAfterMs
   } catch {
-    return { of, file, notAfterMs, faults: faults.length > 0 ? faults : ['The file is not a PEM certificate'], warnings: [] }
+    return {
+      of,
+      file,
+      notAfterMs,
+      faults: faults.length > 0 ? faults : ['The file is not a PEM certificate'],
+      warnings: [],
+    }
   }
   const leftMs = notAfterMs - nowMs
   const soon = faults.length === 0 && leftMs < expiryWarningMs
-  return { of, file, notAfterMs, faults, warnings: soon ? [`It expires in ${Math.floor(leftMs / dayMs)} days`] : [] }
+  return {
+    of,
+    file,
+    notAfterMs,
+    faults,
+    warnings: soon ? [`It expires in ${Math.floor(leftMs / dayMs)} days`] : [],
+  }
 }
 
 /** A host that was set up by other means has no copy here. */

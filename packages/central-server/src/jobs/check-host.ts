@@ -24,15 +24,30 @@ export interface CheckContext {
 /** Logs in to the agent of a host, and looks at what its policy allows. Never throws. */
 export async function checkHost(context: CheckContext, host: Host): Promise<HostCheck> {
   const { credentials, serverName, settings, signal } = context
-  const result: HostCheck = { host: host.name, address: `${host.address}:${host.port}`, agent: null, notAllowed: [], error: null }
+  const result: HostCheck = {
+    host: host.name,
+    address: `${host.address}:${host.port}`,
+    agent: null,
+    notAllowed: [],
+    error: null,
+  }
   try {
-    const { channel, welcome, software } = await openSession({ host, credentials, serverName, connection: settings.connection, signal })
+    const { channel, welcome, software } = await openSession({
+      host,
+      credentials,
+      serverName,
+      connection: settings.connection,
+      signal,
+    })
     await channel.close()
     const allowRead = welcome.policy.read.map((path) => path.toString())
     result.agent = { software, allowRead, localCopy: welcome.localCopy }
     result.notAllowed = host.paths.filter((path) => !allowRead.some((allowed) => isBelow(path, allowed)))
     if (result.notAllowed.length > 0) {
-      throw new ProtocolError('policy-denied', `the settings of the host do not allow to read ${result.notAllowed.join(', ')}`)
+      throw new ProtocolError(
+        'policy-denied',
+        `the settings of the host do not allow to read ${result.notAllowed.join(', ')}`,
+      )
     }
   } catch (error) {
     result.error = error as Error

@@ -7,7 +7,14 @@ export interface HostStatus {
   host: string
   /** `late`: the last good run is older than the host's `expectEvery`, or there never was one. */
   state: 'good' | 'late' | 'disabled'
-  lastGood: { run: number; startedAtMs: number; ageMs: number; outcome: Outcome; archiveBytes: number; contentBytes: number } | null
+  lastGood: {
+    run: number
+    startedAtMs: number
+    ageMs: number
+    outcome: Outcome
+    archiveBytes: number
+    contentBytes: number
+  } | null
   /** The newest run, which may have failed or be at work. */
   lastRun: { run: number; startedAtMs: number; outcome: Run['outcome']; error: Run['error'] } | null
   expectEveryMs: number
@@ -29,7 +36,10 @@ export function hostStatus(catalog: Catalog, host: Host, nowMs: number): HostSta
       archiveBytes: good.archive?.bytes ?? 0,
       contentBytes: good.contentBytes,
     },
-    lastRun: last === undefined ? null : { run: last.id, startedAtMs: last.startedAtMs, outcome: last.outcome, error: last.error },
+    lastRun:
+      last === undefined
+        ? null
+        : { run: last.id, startedAtMs: last.startedAtMs, outcome: last.outcome, error: last.error },
     expectEveryMs: host.expectEveryMs,
   }
 }

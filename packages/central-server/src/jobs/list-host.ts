@@ -20,7 +20,11 @@ export interface HostListing {
 }
 
 /** Has each agent in turn select and walk what a backup would pack, and changes nothing on either side. */
-export async function listHosts(context: ServerContext, hosts: readonly Host[], observer: ListObserver): Promise<HostListing[]> {
+export async function listHosts(
+  context: ServerContext,
+  hosts: readonly Host[],
+  observer: ListObserver,
+): Promise<HostListing[]> {
   const listings: HostListing[] = []
   for (const host of hosts) {
     if (context.signal.aborted) break
@@ -32,7 +36,13 @@ export async function listHosts(context: ServerContext, hosts: readonly Host[], 
 async function listHost(context: ServerContext, host: Host, observer: ListObserver): Promise<HostListing> {
   const { credentials, serverName, settings, signal } = context
   try {
-    const { channel } = await openSession({ host, credentials, serverName, connection: settings.connection, signal })
+    const { channel } = await openSession({
+      host,
+      credentials,
+      serverName,
+      connection: settings.connection,
+      signal,
+    })
     try {
       await channel.send({ type: 'check', ...selectionOf(host) })
       const { summary } = await receiveRun(channel, host.name, null, {

@@ -21,7 +21,8 @@ export async function openContext(
   const serverName = identityFromAltNames(new X509Certificate(credentials.cert).subjectAltName).name
   const { log, flush } = openLog(settings)
   const catalog = new Catalog(repository.catalogFile, { now: surroundings.now })
-  for (const run of endInterruptedRuns(catalog)) log.warn({ run }, `run ${run} was interrupted: backup-server ended in its middle`)
+  for (const run of endInterruptedRuns(catalog))
+    log.warn({ run }, `run ${run} was interrupted: backup-server ended in its middle`)
   return {
     settings,
     repository,

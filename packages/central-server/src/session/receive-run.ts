@@ -49,7 +49,12 @@ const kinds = ['entries', 'frame', 'warning', 'progress', 'summary'] as const
  *
  * Throws a `ProtocolError` for what the agent does wrong, and what `sink` throws; the caller ends the channel.
  */
-export async function receiveRun(channel: Channel, host: string, sink: ArchiveSink | null, observer: RunObserver): Promise<ReceivedRun> {
+export async function receiveRun(
+  channel: Channel,
+  host: string,
+  sink: ArchiveSink | null,
+  observer: RunObserver,
+): Promise<ReceivedRun> {
   const receiver = new RunReceiver(host, sink, observer)
   try {
     for (;;) {
@@ -115,7 +120,10 @@ class RunReceiver {
   async finish(summary: MessageOf<'summary'>): Promise<ReceivedRun> {
     this.#index.finish()
     if (this.#end?.outcome !== summary.outcome) {
-      throw new ProtocolError('message-malformed', `the summary says ${summary.outcome}, and the index ${this.#end?.outcome}`)
+      throw new ProtocolError(
+        'message-malformed',
+        `the summary says ${summary.outcome}, and the index ${this.#end?.outcome}`,
+      )
     }
     const assembled = this.#assembly.finish()
     if (this.#sink === null) return { summary, assembled: null }

@@ -1,12 +1,21 @@
 import { type Dirent, lstatSync, readdirSync, type Stats, statSync } from 'node:fs'
-import { bufferFromBytePath, type BytePath, bytesFromText, bytePathFromBuffer, textFromBytes } from '@central-backup/archive'
+import {
+  type BytePath,
+  bufferFromBytePath,
+  bytePathFromBuffer,
+  bytesFromText,
+  textFromBytes,
+} from '@central-backup/archive'
 import type { FileSystemAdapter } from 'fast-glob'
 
 /**
  * The file system as fast-glob sees it, with two differences: names that are not UTF-8 come as the text of
  * `textFromBytes` and are not lost, and a folder that cannot be read is told to `onUnreadable` instead of dropped.
  */
-export function globFileSystem(onUnreadable: (path: BytePath, message: string) => void, approach: (path: BytePath) => void): Partial<FileSystemAdapter> {
+export function globFileSystem(
+  onUnreadable: (path: BytePath, message: string) => void,
+  approach: (path: BytePath) => void,
+): Partial<FileSystemAdapter> {
   const bytes = (path: string): Buffer => {
     const converted = bytesFromText(path)
     approach(converted)
@@ -14,7 +23,9 @@ export function globFileSystem(onUnreadable: (path: BytePath, message: string) =
   }
   const readdir = (path: string): Dirent[] => {
     try {
-      return readdirSync(bytes(path), { encoding: 'buffer', withFileTypes: true }).map(textDirent) as unknown as Dirent[]
+      return readdirSync(bytes(path), { encoding: 'buffer', withFileTypes: true }).map(
+        textDirent,
+      ) as unknown as Dirent[]
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
       if (code !== 'ENOENT' && code !== 'ENOTDIR') onUnreadable(bytesFromText(path), message)
@@ -28,7 +39,19 @@ export function globFileSystem(onUnreadable: (path: BytePath, message: string) =
   }
 }
 
-function textDirent(entry: Dirent<Buffer>): Pick<Dirent, 'name' | 'isFile' | 'isDirectory' | 'isSymbolicLink' | 'isFIFO' | 'isSocket' | 'isBlockDevice' | 'isCharacterDevice'> {
+function textDirent(
+  entry: Dirent<Buffer>,
+): Pick<
+  Dirent,
+  | 'name'
+  | 'isFile'
+  | 'isDirectory'
+  | 'isSymbolicLink'
+  | 'isFIFO'
+  | 'isSocket'
+  | 'isBlockDevice'
+  | 'isCharacterDevice'
+> {
   return {
     name: textFromBytes(bytePathFromBuffer(entry.name)),
     isFile: () => entry.isFile(),

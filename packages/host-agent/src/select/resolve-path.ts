@@ -1,5 +1,11 @@
 import { lstatSync, readlinkSync } from 'node:fs'
-import { bufferFromBytePath, type BytePath, bytePathFromBuffer, isWithin, joinPath } from '@central-backup/archive'
+import {
+  type BytePath,
+  bufferFromBytePath,
+  bytePathFromBuffer,
+  isWithin,
+  joinPath,
+} from '@central-backup/archive'
 
 /** Links that the kernel follows in one look-up. */
 const linksMax = 40

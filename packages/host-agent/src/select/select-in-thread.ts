@@ -19,10 +19,16 @@ const stallCheckIntervalMs = 500
  * `selectPaths` in a thread of its own, given up when the file system does not answer for `stallMs`.
  * Throws a `SelectError`, or the reason of `signal`.
  */
-export function selectInThread(request: SelectRequest, stallMs: number, signal: AbortSignal): Promise<Selected> {
+export function selectInThread(
+  request: SelectRequest,
+  stallMs: number,
+  signal: AbortSignal,
+): Promise<Selected> {
   const state = new SharedState()
   const workerData: SelectThreadRequest = { request, state: state.buffer }
-  const worker = new Worker(new URL(`./select-worker${import.meta.url.slice(-3)}`, import.meta.url), { workerData })
+  const worker = new Worker(new URL(`./select-worker${import.meta.url.slice(-3)}`, import.meta.url), {
+    workerData,
+  })
   let stallCheck: NodeJS.Timeout | undefined
   let onAbort: (() => void) | undefined
   const answered = new Promise<Selected>((resolve, reject) => {
@@ -31,7 +37,9 @@ export function selectInThread(request: SelectRequest, stallMs: number, signal: 
       else reject(new SelectError('select-failed', answer.message))
     })
     worker.once('error', (error: Error) => reject(new SelectError('select-failed', error.message)))
-    worker.once('exit', () => reject(new SelectError('select-failed', 'the selecting thread ended before its work')))
+    worker.once('exit', () =>
+      reject(new SelectError('select-failed', 'the selecting thread ended before its work')),
+    )
     onAbort = () => reject(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     if (signal.aborted) onAbort()

@@ -47,7 +47,12 @@ export interface Selected {
 const rootsMax = 200_000
 
 /** Problems that mean that something which was named will not be in the archive. */
-const missingCodes: ReadonlySet<SelectProblemCode> = new Set(['path-invalid', 'path-not-allowed', 'path-not-found', 'path-unreadable'])
+const missingCodes: ReadonlySet<SelectProblemCode> = new Set([
+  'path-invalid',
+  'path-not-allowed',
+  'path-not-found',
+  'path-unreadable',
+])
 
 /**
  * Turns the paths and globs of a request into the roots of a walk. A path that exists as it is written is taken
@@ -103,7 +108,11 @@ class PathSelection {
     }
     this.#addRoots(resolution.path, resolution.links)
     if (resolution.isLink) {
-      this.#problem('path-is-link', path, `only the link is packed, not what it points at; write /${textFromBytes(path)}/ to follow it`)
+      this.#problem(
+        'path-is-link',
+        path,
+        `only the link is packed, not what it points at; write /${textFromBytes(path)}/ to follow it`,
+      )
     }
   }
 
@@ -134,8 +143,17 @@ class PathSelection {
     const cwd = `/${textFromBytes(base)}`
     // A folder is packed with all that lies in it, so what ** would add at the end is there already.
     const shortened = pattern.replace(/(^|\/)\*\*(\/\*\*?)*$/, '$1*')
-    const options = { cwd, fs, dot: true, followSymbolicLinks: false, onlyFiles: false, unique: true } as const
-    return fastGlob.sync(shortened, options).map((name) => splitPath(`${base}/${bytesFromText(name)}`).join('/') as BytePath)
+    const options = {
+      cwd,
+      fs,
+      dot: true,
+      followSymbolicLinks: false,
+      onlyFiles: false,
+      unique: true,
+    } as const
+    return fastGlob
+      .sync(shortened, options)
+      .map((name) => splitPath(`${base}/${bytesFromText(name)}`).join('/') as BytePath)
   }
 
   /** A match of a pattern, unlike a path that was named, is subject to the excludes, as is all that leads to it. */
@@ -149,10 +167,13 @@ class PathSelection {
   }
 
   #addRoots(path: BytePath, links: readonly BytePath[]): void {
-    for (const link of links) if (!this.#roots.has(link)) this.#roots.set(link, { path: link, recursive: false })
+    for (const link of links)
+      if (!this.#roots.has(link)) this.#roots.set(link, { path: link, recursive: false })
     this.#roots.set(path, { path, recursive: true })
     if (this.#roots.size > rootsMax) {
-      throw new RangeError(`the patterns match more than ${rootsMax} paths; name folders instead, and exclude what is not wanted`)
+      throw new RangeError(
+        `the patterns match more than ${rootsMax} paths; name folders instead, and exclude what is not wanted`,
+      )
     }
   }
 
@@ -177,4 +198,3 @@ function staticBase(pattern: BytePath): BytePath {
   const slash = pattern.lastIndexOf('/', magic)
   return pattern.slice(0, Math.max(0, slash)) as BytePath
 }
-
