@@ -11,7 +11,7 @@ import { getSystemErrorMessage, getSystemErrorName } from 'node:util'
 import koffi from 'koffi'
 import type { BytePath } from '../path.ts'
 
-const libc = koffi.load(null)
+export const libc = koffi.load(null)
 
 const nativeOpenat = libc.func('int openat(int, const void *, int)')
 const nativeClose = libc.func('int close(int)')
@@ -22,8 +22,6 @@ const nativeGetdents = libc.func('int64_t getdents64(int, void *, size_t)')
 const nativeFadvise = libc.func('int posix_fadvise(int, int64_t, int64_t, int)')
 koffi.struct('iovec', { base: 'void *', length: 'size_t' })
 const nativePreadv2 = libc.func('int64_t preadv2(int, iovec *, int, int64_t, int)')
-const nativeGetpwuid = libc.func('int getpwuid_r(unsigned int, void *, void *, size_t, _Out_ void **)')
-const nativeGetgrgid = libc.func('int getgrgid_r(unsigned int, void *, void *, size_t, _Out_ void **)')
 
 /** Directory descriptor that stands for the process's own working directory; absolute names ignore it. */
 export const AT_FDCWD = -100
@@ -91,7 +89,7 @@ export function readInto(fd: number, buffer: Buffer, offset: number, length: num
   return read < 0 ? -koffi.errno() : read
 }
 
-const low = endianness() === 'LE' ? 0 : 1
+export const low = endianness() === 'LE' ? 0 : 1
 const high = 1 - low
 
 /** What `statx` tells of a file. The one object is overwritten by each call. */
@@ -197,35 +195,4 @@ export function isCached(fd: number): boolean {
 /** Hands the pages of a file, from its start to `length`, back to the kernel. Advice: no result. */
 export function dropPages(fd: number, length: number): void {
   nativeFadvise(fd, 0, length, POSIX_FADV_DONTNEED)
-}
-
-/** Name of a user, `''` where there is none (getpwuid_r, so NSS and its caches answer). */
-export function userName(uid: number): BytePath {
-  return ownerName(nativeGetpwuid, uid)
-}
-
-/** Name of a group, `''` where there is none. */
-export function groupName(gid: number): BytePath {
-  return ownerName(nativeGetgrgid, gid)
-}
-
-function ownerName(lookUp: typeof nativeGetpwuid, id: number): BytePath {
-  // Both struct passwd and struct group begin with `char *name` and have less than 64 bytes.
-  const record = Buffer.alloc(128)
-  for (let size = 4096; size <= 1 << 20; size *= 4) {
-    const strings = Buffer.alloc(size)
-    const found: [unknown] = [null]
-    const error = lookUp(id, record, strings, size, found)
-    if (error === errno.ERANGE) continue
-    if (error !== 0 || found[0] === null) return '' as BytePath
-    const end = strings.indexOf(0, nameOffset(record, strings))
-    return strings.latin1Slice(nameOffset(record, strings), end) as BytePath
-  }
-  return '' as BytePath
-}
-
-/** Where in `strings` the name lies that the record's first field points to. */
-function nameOffset(record: Buffer, strings: Buffer): number {
-  const pointer = low === 0 ? record.readBigUInt64LE(0) : record.readBigUInt64BE(0)
-  return Number(pointer - BigInt(koffi.address(strings)))
 }

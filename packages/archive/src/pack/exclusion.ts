@@ -37,7 +37,7 @@ export function compileExclusion(patterns: readonly string[]): Exclusion {
 
 function matches(matchers: Matchers, path: BytePath, name: BytePath): boolean {
   if (matchers.name?.test(textFromBytes(name))) return true
-  return matchers.path !== null && matchers.path.test(`/${textFromBytes(path)}`)
+  return matchers.path?.test(`/${textFromBytes(path)}`) ?? false
 }
 
 function compileMatchers(patterns: readonly string[]): Matchers {

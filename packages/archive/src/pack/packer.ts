@@ -7,13 +7,12 @@ import {
   dropPages,
   errno,
   FileStatus,
-  groupName,
   isCached,
   openFileAt,
   readInto,
   readLinkAt,
-  userName,
 } from '../native/libc.ts'
+import { OwnerNames } from '../native/owner-names.ts'
 import type { BytePath } from '../path.ts'
 import { encodeEntryHeader, endOfArchive, paddingBytes } from '../tar-header.ts'
 import type { BlockWriter } from './block-writer.ts'
@@ -83,8 +82,7 @@ class Packer implements Visitor {
   readonly #sinks: PackerSinks
   readonly #listOnly: boolean
   readonly #opened = new FileStatus()
-  readonly #users = new Map<number, BytePath>()
-  readonly #groups = new Map<number, BytePath>()
+  readonly #owners = new OwnerNames()
   /** First names of objects that have several, until all of those have been seen. */
   readonly #firstNames = new Map<string, { path: BytePath; left: number }>()
 
@@ -107,23 +105,31 @@ class Packer implements Visitor {
     this.#sinks.state.addEntry()
     switch (found.status.mode & constants.S_IFMT) {
       case constants.S_IFREG:
-        return this.#listOnly ? this.#packFileUnread(found) : this.#packFile(found)
+        if (this.#listOnly) this.#packFileUnread(found)
+        else this.#packFile(found)
+        break
       case constants.S_IFDIR:
         this.counts.directories++
-        return this.#writeEntry(this.#entry(found, 'directory', found.status))
+        this.#writeEntry(this.#entry(found, 'directory', found.status))
+        break
       case constants.S_IFLNK:
-        return this.#packLink(found)
+        this.#packLink(found)
+        break
       case constants.S_IFSOCK:
         this.counts.sockets++
-        return this.#index(this.#entry(found, 'socket', found.status))
+        this.#index(this.#entry(found, 'socket', found.status))
+        break
       case constants.S_IFIFO:
-        return this.#packSpecial(found, 'fifo')
+        this.#packSpecial(found, 'fifo')
+        break
       case constants.S_IFCHR:
-        return this.#packSpecial(found, 'character-device')
+        this.#packSpecial(found, 'character-device')
+        break
       case constants.S_IFBLK:
-        return this.#packSpecial(found, 'block-device')
+        this.#packSpecial(found, 'block-device')
+        break
       default:
-        return this.problem('unreadable', found.path, 'an object of a kind that is not known')
+        this.problem('unreadable', found.path, 'an object of a kind that is not known')
     }
   }
 
@@ -322,8 +328,8 @@ class Packer implements Visitor {
       mode: status.mode & 0o7777,
       uid: status.uid,
       gid: status.gid,
-      user: this.#userName(status.uid),
-      group: this.#groupName(status.gid),
+      user: this.#owners.user(status.uid),
+      group: this.#owners.group(status.gid),
       size: 0,
       mtimeSeconds: status.mtimeSeconds,
       mtimeNanoseconds: status.mtimeNanoseconds,
@@ -340,18 +346,6 @@ class Packer implements Visitor {
       changedWhileRead: false,
       ancestor: found.ancestor,
     }
-  }
-
-  #userName(uid: number): BytePath {
-    let name = this.#users.get(uid)
-    if (name === undefined) this.#users.set(uid, (name = userName(uid)))
-    return name
-  }
-
-  #groupName(gid: number): BytePath {
-    let name = this.#groups.get(gid)
-    if (name === undefined) this.#groups.set(gid, (name = groupName(gid)))
-    return name
   }
 }
 

@@ -128,18 +128,21 @@ export class Packing implements AsyncIterable<Part> {
   #receive(message: PackerMessage): void {
     switch (message.type) {
       case 'block':
-        return this.#compress(message.sequence, 'frame', message.block, message.length)
+        this.#compress(message.sequence, 'frame', message.block, message.length)
+        break
       case 'index':
-        return this.#compress(message.sequence, 'index', message.batch, message.length)
+        this.#compress(message.sequence, 'index', message.batch, message.length)
+        break
       case 'warning':
-        return this.#options.onWarning?.(message.warning)
+        this.#options.onWarning?.(message.warning)
+        break
       case 'done':
         this.#end = message.end
         this.#partsTotal = message.parts
         this.#wake?.()
-        return
+        break
       case 'failed':
-        return this.#fail(packFailed(message.message))
+        this.#fail(packFailed(message.message))
     }
   }
 

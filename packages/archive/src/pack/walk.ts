@@ -87,8 +87,8 @@ function branchesOf(roots: readonly Root[]): Branch {
   for (const one of roots) {
     let branch = top
     for (const name of one.path === '' ? [] : (one.path.split('/') as BytePath[])) {
-      let below = branch.children.get(name)
-      if (below === undefined) branch.children.set(name, (below = { root: null, children: new Map() }))
+      const below = branch.children.get(name) ?? { root: null, children: new Map() }
+      branch.children.set(name, below)
       branch = below
     }
     if (branch.root === null || one.recursive) branch.root = one
