@@ -18,7 +18,7 @@ export {
   IndexBatchEncoder,
   IndexSequence,
 } from './index-batch.ts'
-export type { IndexKind } from './index-row.ts'
+export { checkEntryLimits, type IndexKind } from './index-row.ts'
 export * from './limits.ts'
 export { CompressorPool } from './pack/compressor-pool.ts'
 export { checkExcludePattern, compileExclusion, type Exclusion } from './pack/exclusion.ts'

@@ -185,29 +185,17 @@ export class MsgpackReader {
   /** An integer from 0 to `max`, which is a safe integer. */
   unsigned(max: number, what: string): number {
     const start = this.#at
-    const first = this.#byte(what)
-    const value = first < 0x80 ? first : this.#wideUnsigned(first, what)
-    if (value > max) throw this.#wrong(start, what, `at most ${max}`)
+    const value = this.integer(what)
+    if (value < 0 || value > max) throw this.#wrong(start, what, `a number from 0 to ${max}`)
     return value
   }
 
   /** Any safe integer. */
   integer(what: string): number {
-    const start = this.#at
-    const first = this.#buffer[start]
-    if (first === undefined || (first < 0xd0 && first < 0xe0) || (first > 0xd3 && first < 0xe0)) {
-      return this.unsigned(Number.MAX_SAFE_INTEGER, what)
-    }
-    this.#at++
+    const first = this.#byte(what)
+    if (first < 0x80) return first
     if (first >= 0xe0) return first - 0x100
-    const size = 1 << (first - 0xd0)
-    this.#need(size, what)
-    const at = this.#at
-    this.#at += size
-    if (size < 8) return this.#buffer.readIntBE(at, size)
-    const value = Number(this.#buffer.readBigInt64BE(at))
-    if (!Number.isSafeInteger(value)) throw this.#wrong(start, what, 'a number of at most 53 bits')
-    return value
+    return first >= 0xd0 ? this.#wideSigned(first, what) : this.#wideUnsigned(first, what)
   }
 
   /** An unsigned number of 64 bits: a bigint only where a number would not be exact. */
@@ -294,10 +282,25 @@ export class MsgpackReader {
   }
 
   #wideUnsigned(first: number, what: string): number {
-    if (first < 0xcc || first > 0xcf) throw this.#wrong(this.#at - 1, what, 'an unsigned integer')
+    const start = this.#at - 1
+    if (first < 0xcc || first > 0xcf) throw this.#wrong(start, what, 'an integer')
     if (first < 0xcf) return this.#bigEndian(1 << (first - 0xcc), what)
     const high = this.#bigEndian(4, what)
-    return high * uint64High + this.#bigEndian(4, what)
+    const value = high * uint64High + this.#bigEndian(4, what)
+    if (!Number.isSafeInteger(value)) throw this.#wrong(start, what, 'a number of at most 53 bits')
+    return value
+  }
+
+  #wideSigned(first: number, what: string): number {
+    const start = this.#at - 1
+    if (first > 0xd3) throw this.#wrong(start, what, 'an integer')
+    const size = 1 << (first - 0xd0)
+    this.#need(size, what)
+    this.#at += size
+    if (size < 8) return this.#buffer.readIntBE(start + 1, size)
+    const value = Number(this.#buffer.readBigInt64BE(start + 1))
+    if (!Number.isSafeInteger(value)) throw this.#wrong(start, what, 'a number of at most 53 bits')
+    return value
   }
 
   /** Length of a `bin` or `str`, whose `type` is the one for 8 bits, checked against what is left. */

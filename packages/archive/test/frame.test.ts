@@ -49,6 +49,13 @@ test('frames of every size and level are parsed and come back as they were', () 
   )
 })
 
+test('a full frame of zeros, which zstd keeps as runs of one byte, is read', () => {
+  const content = Buffer.alloc(frameBytesMax)
+  assert.ok(decompressFrame(compressFrame(content)).equals(content))
+  const run = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x24, 9, (9 << 3) | 3, 0, 0, 7, 1, 1, 1, 1])
+  assert.equal(parseZstdFrame(run).contentBytes, 9)
+})
+
 test('a full frame of what does not compress is within the limits', () => {
   const content = randomBytes(frameBytesMax)
   const frame = compressFrame(content)

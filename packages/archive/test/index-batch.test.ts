@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { Packr } from 'msgpackr'
 import {
@@ -205,6 +206,45 @@ test('a listing has sizes but no content, and an archive has both', () => {
   )
 })
 
+test('rows that no encoder makes are refused', () => {
+  const row = (changes: Record<number, unknown> = {}): unknown[] => {
+    const path = Buffer.from('f')
+    const none = Buffer.alloc(0)
+    const fields = [path, 4, 0o644, 0, 0, none, none, 0, 1, 0, 1, 0, 1, 1, 1, null, null, null, null, [], 0]
+    return Object.assign(fields, changes)
+  }
+  const decode = (row: unknown[]) =>
+    code(() => decodeIndexBatch(new Packr({ useRecords: false }).pack({ v: 1, entries: [row] })))
+  assert.equal(decode(row()), 'none')
+  const name = Buffer.from('user.a')
+  const half = Buffer.alloc(256 * 1024)
+  const wrong: Record<string, unknown[]> = {
+    'a field too few': row().slice(1),
+    'a field too many': [...row(), 0],
+    'a path as text': row({ 0: 'f' }),
+    'a type without a meaning': row({ 1: 8 }),
+    'a fraction': row({ 7: 0.5 }),
+    'a negative size': row({ 7: -1 }),
+    'a mark without a meaning': row({ 20: 4 }),
+    'the same attribute twice': row({
+      17: [
+        [name, name],
+        [name, name],
+      ],
+    }),
+    'an attribute without a value': row({ 17: [[name]] }),
+    'attributes of more than 512 KiB': row({
+      17: [
+        [name, half],
+        [Buffer.from('user.b'), half],
+      ],
+    }),
+    'an extent of two numbers': row({ 19: [[0, 1]] }),
+    'an archive without a name': row({ 1: 0, 7: 1, 18: Buffer.alloc(32), 19: [[1, 0, 1]] }),
+  }
+  for (const [what, fields] of Object.entries(wrong)) assert.equal(decode(fields), 'index-invalid', what)
+})
+
 test('names of archives cannot lead anywhere', () => {
   for (const archive of ['', '..', '.hidden', '../x', 'a/b', 'a\0', 'ä', 'x'.repeat(256)]) {
     const extents = [{ archive, offset: 0, length: 1 }]
@@ -220,10 +260,12 @@ test('names of archives cannot lead anywhere', () => {
 
 test('what is not the map of a batch is refused', () => {
   const packr = new Packr({ useRecords: false })
-  assert.equal(
-    code(() => decodeIndexBatch(packr.pack({ v: 1, entries: [] }))),
-    'none',
-  )
+  const decode = (value: unknown) => code(() => decodeIndexBatch(packr.pack(value)))
+  // msgpackr writes what is over 32 bits as a fraction, which an index has none of.
+  const small = { ...header, startedAtMs: 5, paths: [Buffer.from('/')], exclude: [] }
+  const last = { ...end, counts: { ...end.counts, contentBytes: 6 }, finishedAtMs: 7 }
+  assert.equal(decode({ v: 1, entries: [] }), 'none')
+  assert.equal(decode({ v: 1, header: small, archives: ['a'], entries: [], end: last }), 'none')
   const wrong: unknown[] = [
     {},
     [],
@@ -232,22 +274,28 @@ test('what is not the map of a batch is refused', () => {
     { v: 1 },
     { entries: [], v: 1 },
     { v: 1, entries: [], more: 1 },
+    { v: 1, entries: [], header: small },
     { v: 1, entries: {} },
     { v: 1, entries: [[]] },
     { v: 1, entries: [null] },
     { v: 1, header: {}, entries: [] },
+    { v: 1, header: { ...small, more: 1 }, entries: [] },
+    { v: 1, header: { ...small, kind: 'weekly' }, entries: [] },
+    { v: 1, header: { ...small, host: 'a\nb' }, entries: [] },
+    { v: 1, header: { ...small, host: 'x'.repeat(257) }, entries: [] },
+    { v: 1, header: { ...small, startedAtMs: -1 }, entries: [] },
+    { v: 1, header: { ...small, paths: ['/'] }, entries: [] },
+    {
+      v: 1,
+      header: { ...small, paths: [Buffer.alloc(200_000)], exclude: [Buffer.alloc(100_000)] },
+      entries: [],
+    },
     { v: 1, entries: [], end: {} },
-    { v: 1, entries: [], end: { ...end, outcome: 'perfect' } },
-    { v: 1, entries: [], end: { ...end, counts: { ...end.counts, files: -1 } } },
-    { v: 1, header: { ...header, paths: [], exclude: [], kind: 'weekly' }, entries: [] },
-    { v: 1, header: { ...header, paths: [], exclude: [], host: 'a\nb' }, entries: [] },
+    { v: 1, entries: [], end: { ...last, outcome: 'perfect' } },
+    { v: 1, entries: [], end: { ...last, counts: { ...last.counts, files: -1 } } },
+    { v: 1, entries: [], end: { ...last, counts: {} } },
   ]
-  for (const value of wrong)
-    assert.equal(
-      code(() => decodeIndexBatch(packr.pack(value))),
-      'index-invalid',
-      JSON.stringify(value),
-    )
+  for (const value of wrong) assert.equal(decode(value), 'index-invalid', inspect(value))
   const whole = encodeIndexBatch({ header, entries: [], end })
   assert.equal(
     code(() => decodeIndexBatch(Buffer.concat([whole, Buffer.from([0xc0])]))),

@@ -115,7 +115,15 @@ test('integers and byte strings of msgpackr are read', () => {
 })
 
 test('integers are taken in any width, signed and unsigned', () => {
-  for (const bytes of [[5], [0xcc, 5], [0xcd, 0, 5], [0xce, 0, 0, 0, 5], [0xcf, 0, 0, 0, 0, 0, 0, 0, 5]]) {
+  for (const bytes of [
+    [5],
+    [0xd0, 5],
+    [0xd3, 0, 0, 0, 0, 0, 0, 0, 5],
+    [0xcc, 5],
+    [0xcd, 0, 5],
+    [0xce, 0, 0, 0, 5],
+    [0xcf, 0, 0, 0, 0, 0, 0, 0, 5],
+  ]) {
     assert.equal(new MsgpackReader(Buffer.from(bytes)).unsigned(5, 'x'), 5)
     refuses(bytes, (reader) => reader.unsigned(4, 'x'))
   }
@@ -134,7 +142,7 @@ test('numbers beyond 53 bits are refused where a number belongs', () => {
 test('every first byte that is not of the expected kind is refused', () => {
   const reads: [(byte: number) => boolean, (reader: MsgpackReader) => unknown][] = [
     [
-      (byte) => byte < 0x80 || (byte >= 0xcc && byte <= 0xcf),
+      (byte) => byte < 0x80 || (byte >= 0xcc && byte <= 0xd3),
       (reader) => reader.unsigned(Number.MAX_SAFE_INTEGER, 'x'),
     ],
     [

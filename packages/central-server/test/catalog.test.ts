@@ -52,6 +52,7 @@ test('a run is kept as it began and ended', () => {
     id,
     host: 'web1',
     kind: 'full',
+    generation: id,
     outcome: 'complete',
     startedAtMs: 1000,
     finishedAtMs: 2000,

@@ -26,6 +26,8 @@ export interface Run {
   id: number
   host: string
   kind: RunKind
+  /** The full run that its versions begin with; `null` where it left none. */
+  generation: number | null
   /** `running` until it is one of the four. */
   outcome: Outcome | 'running'
   startedAtMs: number
@@ -51,6 +53,8 @@ export interface RunResult {
   counts: RunCounts
   warningCount: number
   warnings: readonly RunWarning[]
+  /** Now if not given. */
+  finishedAtMs?: number
 }
 
 export interface CatalogOptions {
@@ -123,11 +127,13 @@ export class Catalog implements Disposable {
    * nothing, where the run's lease was taken over: then another run may be at work.
    */
   finishRun(id: number, result: RunResult, also: () => void = () => {}): void {
-    this.transaction(() => {
+    this.durableTransaction(() => {
       const run = this.statements.run.get(id)
       if (run === undefined) throw new Error(`there is no run ${id}`)
       this.#requireLease(run.lease_token, run.host)
-      const { changes } = this.statements.finishRun.run(toFinishParameters(id, result, this.now()))
+      const { changes } = this.statements.finishRun.run(
+        toFinishParameters(id, result, result.finishedAtMs ?? this.now()),
+      )
       if (changes !== 1) throw new Error(`run ${id} has ended before`)
       also()
     })
@@ -149,6 +155,31 @@ export class Catalog implements Disposable {
     })
   }
 
+  /** As `transaction`, and when it returns, this and all that was written before survives a power loss. */
+  durableTransaction<T>(work: () => T): T {
+    this.database.pragma('synchronous = FULL')
+    try {
+      return this.transaction(work)
+    } finally {
+      this.database.pragma('synchronous = NORMAL')
+    }
+  }
+
+  /** Names of the archives of a host that the catalog knows. */
+  archiveNames(host: string): string[] {
+    return withCatalogErrors(this.file, () => this.statements.archiveNames.all(host))
+  }
+
+  /** Removes a run that came to nothing and is not to be seen; its versions were purged before. */
+  forgetRun(id: number): void {
+    this.transaction(() => this.statements.deleteRun.run(id))
+  }
+
+  /** Brings all that was written into the database file itself, so that it can be moved. */
+  checkpoint(): void {
+    withCatalogErrors(this.file, () => this.database.pragma('wal_checkpoint(TRUNCATE)'))
+  }
+
   /** Does `work` in a transaction that nobody else writes during, and turns SQLite's errors into ours. */
   transaction<T>(work: () => T): T {
     return withCatalogErrors(this.file, () => this.database.transaction(work).immediate())
@@ -167,6 +198,7 @@ function toFinishParameters(id: number, result: RunResult, finishedAtMs: number)
     id,
     outcome: result.outcome,
     kind: result.kind,
+    generation: result.archive === null ? null : id,
     finishedAtMs,
     errorCode: result.error?.code ?? null,
     errorMessage: result.error?.message.slice(0, messageLengthMax) ?? null,
@@ -189,6 +221,7 @@ function toRun(row: RunRow): Run {
     id: row.id,
     host: row.host,
     kind: row.kind as RunKind,
+    generation: row.generation,
     outcome: (row.outcome as Outcome | null) ?? 'running',
     startedAtMs: row.started_at_ms,
     finishedAtMs: row.finished_at_ms,

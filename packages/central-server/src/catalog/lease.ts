@@ -137,6 +137,7 @@ function failOrphanedRuns(catalog: Catalog): number[] {
   return orphanedRuns.all().map(({ id }) => {
     const message = 'backup-server ended in the middle of the run'
     failRun.run({ id, atMs: catalog.now(), code: 'interrupted', message })
+    catalog.statements.purgeVersions.run({ run: id, limit: Number.MAX_SAFE_INTEGER })
     return id
   })
 }

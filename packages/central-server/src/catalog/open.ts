@@ -35,7 +35,8 @@ function openInPlace(file: string, lockingMode: 'NORMAL' | 'EXCLUSIVE'): OpenDat
   try {
     database.pragma(`locking_mode = ${lockingMode}`)
     database.pragma('journal_mode = WAL')
-    database.pragma('synchronous = FULL')
+    // What must survive a power loss is written by `Catalog.durableTransaction`.
+    database.pragma('synchronous = NORMAL')
     database.pragma('foreign_keys = ON')
     return { database, writable: true, close: () => database.close() }
   } catch (error) {

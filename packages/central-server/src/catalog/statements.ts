@@ -1,4 +1,5 @@
 import type Database from 'better-sqlite3'
+import type { VersionRow } from './version-row.ts'
 
 /** All SQL but the schema stands here. Types of the rows are those of the columns. */
 
@@ -7,6 +8,7 @@ export interface RunRow {
   host: string
   kind: string
   outcome: string | null
+  generation: number | null
   lease_token: string
   started_at_ms: number
   finished_at_ms: number | null
@@ -36,6 +38,27 @@ export interface LeaseRow {
 const selectRuns = 'SELECT runs.*, hosts.name AS host FROM runs JOIN hosts ON hosts.id = runs.host_id'
 const selectLeases = 'SELECT leases.*, hosts.name AS host FROM leases JOIN hosts ON hosts.id = leases.host_id'
 
+/** As `toVersionValues` makes them. */
+const versionColumns = [
+  ...['generation', 'path', 'first_run', 'type', 'mode', 'uid', 'gid', 'owner_id', 'size'],
+  ...[
+    'mtime_s',
+    'mtime_ns',
+    'ctime_s',
+    'ctime_ns',
+    'ino',
+    'dev',
+    'nlink',
+    'target',
+    'device_major',
+    'device_minor',
+  ],
+  ...['xattrs', 'digest', 'content_run', 'content_offset', 'content_pieces', 'marks'],
+]
+
+const selectVersions =
+  'SELECT versions.*, user_name, group_name FROM versions JOIN owners ON owners.id = owner_id'
+
 export type Statements = ReturnType<typeof prepareStatements>
 
 export function prepareStatements(database: Database.Database) {
@@ -48,7 +71,7 @@ export function prepareStatements(database: Database.Database) {
        SELECT id, :kind, :token, :startedAtMs FROM hosts WHERE name = :host`,
     ),
     finishRun: database.prepare<[Record<string, unknown>]>(
-      `UPDATE runs SET outcome = :outcome, finished_at_ms = :finishedAtMs, kind = :kind,
+      `UPDATE runs SET outcome = :outcome, finished_at_ms = :finishedAtMs, kind = :kind, generation = :generation,
          error_code = :errorCode, error_message = :errorMessage, archive = :archive, digest = :digest,
          content_bytes = :contentBytes, archive_bytes = :archiveBytes, counts = :counts,
          warning_count = :warningCount, warnings = :warnings
@@ -72,6 +95,49 @@ export function prepareStatements(database: Database.Database) {
     failRun: database.prepare<[{ id: number; atMs: number; code: string; message: string }]>(
       `UPDATE runs SET outcome = 'failed', finished_at_ms = :atMs, error_code = :code, error_message = :message
        WHERE id = :id AND outcome IS NULL`,
+    ),
+
+    archiveNames: database
+      .prepare<[host: string], string>(
+        `SELECT archive FROM runs JOIN hosts ON hosts.id = host_id
+         WHERE hosts.name = ? AND archive IS NOT NULL ORDER BY archive`,
+      )
+      .pluck(),
+    deleteRun: database.prepare<[id: number]>('DELETE FROM runs WHERE id = ?'),
+
+    addOwner: database.prepare<[{ user: Buffer; group: Buffer }]>(
+      'INSERT INTO owners (user_name, group_name) VALUES (:user, :group) ON CONFLICT DO NOTHING',
+    ),
+    owner: database
+      .prepare<[{ user: Buffer; group: Buffer }], number>(
+        'SELECT id FROM owners WHERE user_name = :user AND group_name = :group',
+      )
+      .pluck(),
+    insertVersion: database.prepare<[unknown[]]>(
+      `INSERT INTO versions (${versionColumns.join(', ')}) VALUES (${versionColumns.map(() => '?').join(', ')})`,
+    ),
+    /** Another run of the same host. */
+    runOfArchive: database
+      .prepare<[{ run: number; archive: string }], number>(
+        `SELECT runs.id FROM runs JOIN runs AS this ON this.host_id = runs.host_id
+         WHERE this.id = :run AND runs.archive = :archive`,
+      )
+      .pluck(),
+    archiveOfRun: database.prepare<[run: number], string>('SELECT archive FROM runs WHERE id = ?').pluck(),
+    /** The first that stands in a run, from a key on. */
+    nextVersion: database.prepare<
+      [{ generation: number | null; run: number; from: Buffer; end: Buffer | null }],
+      VersionRow
+    >(
+      `${selectVersions} WHERE generation = :generation AND path >= :from AND (:end IS NULL OR path < :end)
+       AND first_run <= :run AND (end_run IS NULL OR end_run > :run) ORDER BY path LIMIT 1`,
+    ),
+    versionsOfGenerations: database.prepare<[generations: string], VersionRow>(
+      `${selectVersions} WHERE generation IN (SELECT value FROM json_each(?)) ORDER BY path, first_run`,
+    ),
+    purgeVersions: database.prepare<[{ run: number; limit: number }]>(
+      `DELETE FROM versions WHERE generation = :run AND path IN
+         (SELECT path FROM versions WHERE generation = :run ORDER BY path LIMIT :limit)`,
     ),
 
     leases: database.prepare<[], LeaseRow>(selectLeases),

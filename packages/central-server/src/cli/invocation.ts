@@ -1,6 +1,8 @@
+import { Catalog } from '../catalog/catalog.ts'
 import { chooseHome, findHome } from '../config/home.ts'
 import { type Configuration, loadConfiguration } from '../config/load.ts'
 import type { ExitCode } from '../exit-codes.ts'
+import { openRepository } from '../storage/repository.ts'
 import { printable } from './printable.ts'
 
 /** The process around a command; a test gives its own. */
@@ -48,6 +50,13 @@ export class Invocation {
   /** Settings and hosts of the home; see `loadConfiguration`. */
   loadConfiguration(): Promise<Configuration> {
     return loadConfiguration(this.findHome(), this.surroundings)
+  }
+
+  /** Opens the catalog of the home's repository, for commands that only look. The caller disposes of it. */
+  async openCatalog(): Promise<Catalog> {
+    const { settings } = await this.loadConfiguration()
+    const repository = await openRepository(settings.repository)
+    return new Catalog(repository.catalogFile, { now: this.surroundings.now })
   }
 
   /**

@@ -1,5 +1,4 @@
-import { Catalog, type Run } from '../catalog/catalog.ts'
-import { openRepository } from '../storage/repository.ts'
+import type { Run } from '../catalog/catalog.ts'
 import type { CommandDefinition } from './command.ts'
 import { formatBytes, formatCount, formatDuration, formatTable, formatTime } from './format.ts'
 import { printable } from './printable.ts'
@@ -11,9 +10,7 @@ export const listCommand: CommandDefinition = {
   define(command, invocation) {
     command.argument('[host]', 'of this host only')
     command.action(async (host: string | undefined) => {
-      const { settings } = await invocation.loadConfiguration()
-      const repository = await openRepository(settings.repository)
-      using catalog = new Catalog(repository.catalogFile, { now: invocation.surroundings.now })
+      using catalog = await invocation.openCatalog()
       const runs = catalog.runs(host).reverse()
       const lines =
         runs.length === 0

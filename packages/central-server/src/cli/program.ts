@@ -2,15 +2,19 @@ import { Command, CommanderError, Option } from 'commander'
 import { UsageError } from '../errors.ts'
 import { type ExitCode, exitCodes } from '../exit-codes.ts'
 import { softwareVersion } from '../version.ts'
+import { catalogRebuildCommand } from './catalog-rebuild.ts'
 import { checkCommand } from './check.ts'
 import type { CommandDefinition } from './command.ts'
+import { findCommand } from './find.ts'
 import { hostAddCommand } from './host-add.ts'
 import { initCommand } from './init.ts'
 import { Invocation, type Surroundings } from './invocation.ts'
 import { listCommand } from './list.ts'
+import { lsCommand } from './ls.ts'
 import { reportError } from './report-error.ts'
 import { runCommand } from './run.ts'
 import { statusCommand } from './status.ts'
+import { verifyCommand } from './verify.ts'
 
 /** All commands, in the order of the help. */
 const commands: readonly CommandDefinition[] = [
@@ -20,11 +24,16 @@ const commands: readonly CommandDefinition[] = [
   runCommand,
   statusCommand,
   listCommand,
+  lsCommand,
+  findCommand,
+  verifyCommand,
+  catalogRebuildCommand,
 ]
 
 /** What the first word of commands of two words is about. */
 const groupSummaries: Readonly<Record<string, string>> = {
   host: 'hosts that are backed up',
+  catalog: 'what the server knows of its archives',
 }
 
 /** Runs the program with the arguments after its name. Returns the exit code; never throws. */

@@ -89,7 +89,7 @@ const settingsSchema = z.strictObject(
     log: z
       .strictObject(
         {
-          file: pathSchema.nullable().default(null),
+          file: pathSchema.nullable().optional(),
           level: z.enum(logLevels, `one of ${logLevels.join(', ')}`).default('info'),
         },
         'an object',

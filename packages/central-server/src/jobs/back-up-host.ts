@@ -1,14 +1,17 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { formatArchiveName, type Outcome, type RunKind, textFromBytes } from '@central-backup/archive'
 import { type Channel, finishedMsMax, type MessageOf, ProtocolError } from '@central-backup/protocol'
 import type { RunCounts, RunResult, RunWarning } from '../catalog/catalog.ts'
 import { warningsKeptMax } from '../catalog/catalog.ts'
 import { type Lease, takeLease } from '../catalog/lease.ts'
+import { purgeRun, RunRecorder } from '../catalog/record-run.ts'
 import type { Host } from '../config/hosts.ts'
 import { BackupError, StorageError } from '../errors.ts'
 import { openSession } from '../session/open-session.ts'
 import { type ReceivedRun, type RunObserver, receiveRun, summaryFault } from '../session/receive-run.ts'
 import { listArchives, planStalePartials, removePartials } from '../storage/archive-list.ts'
-import { type ArchiveWriter, createArchive } from '../storage/archive-writer.ts'
+import { type ArchiveWriter, createArchive, isNameTaken } from '../storage/archive-writer.ts'
+import { adoptArchives } from './adopt-archives.ts'
 import { backupRequest } from './backup-request.ts'
 import type { ServerContext } from './server-context.ts'
 
@@ -41,6 +44,9 @@ export interface HostResult {
 /** How long a partial archive that was set aside stays to be looked at. */
 const setAsideKeptMs = 14 * 24 * 3_600_000
 
+/** How often a run waits for the next second, until it gives up finding one that no archive is named by. */
+const secondsWaitedMax = 3
+
 /**
  * Backs up one host: the main job. Never throws: whatever goes wrong is the result of this host, and in the catalog, and
  * concerns no other.
@@ -55,6 +61,7 @@ export async function backUpHost(
   log.info({ host: host.name }, `${host.name}: run begins`)
   try {
     using lease = takeLease(context.catalog, host.name)
+    await adoptArchives(context, lease)
     await work.run(lease)
   } catch (error) {
     work.fail(error)
@@ -108,6 +115,7 @@ class HostRun {
   /** Throws what ended it; the catalog then knows of it already, if there was a run at all. */
   async run(lease: Lease): Promise<void> {
     const { catalog, signal } = this.#context
+    await this.#beginInFreeSecond()
     const { kind, startedAtMs } = this.result
     const id = catalog.beginRun({ host: this.#host.name, kind, leaseToken: lease.token, startedAtMs })
     this.result.run = id
@@ -118,6 +126,7 @@ class HostRun {
     } catch (error) {
       this.fail(error)
       catalog.finishRun(id, this.#record())
+      purgeRun(catalog, id)
     }
   }
 
@@ -126,6 +135,16 @@ class HostRun {
     this.result.error ??= error instanceof Error ? error : new Error(String(error))
     this.result.outcome = 'failed'
     this.result.finishedAtMs = this.#context.now()
+  }
+
+  /** Archives are named by the second: where a run broke at once and is tried again, this one begins in the next. */
+  async #beginInFreeSecond(): Promise<void> {
+    const { repository, now, signal } = this.#context
+    for (let waits = 0; waits < secondsWaitedMax; waits++) {
+      if (!(await isNameTaken(repository, this.#host.name, this.result))) return
+      await delay(1000 - (now() % 1000), undefined, { signal }).catch(() => signal.throwIfAborted())
+      this.result.startedAtMs = now()
+    }
   }
 
   /** Opens a session, does `work` with it, and ends it in the way that the work ended. */
@@ -158,7 +177,7 @@ class HostRun {
     await expectArchiveName(channel, request)
     const writer = await createArchive(this.#context.repository, this.#host.name, request)
     try {
-      const received = await receiveRun(channel, this.#host.name, writer, this.#collecting())
+      const received = await receiveRun(channel, this.#host.name, writer, this.#collecting(id))
       await this.#refuseFaulty(received, writer)
       this.#takeSummary(received)
       if (received.summary.outcome === 'failed') throw new NothingPackedError()
@@ -229,9 +248,14 @@ class HostRun {
     }
   }
 
-  #collecting(): RunObserver {
+  #collecting(id: number): RunObserver {
+    const recorder = new RunRecorder(this.#context.catalog, id)
     return {
       ...this.#observer,
+      onEntries: (entries) => {
+        recorder.add(entries)
+        this.#observer.onEntries?.(entries)
+      },
       onWarning: (warning) => {
         this.#observer.onWarning?.(warning)
         const path = warning.path === null ? null : textFromBytes(warning.path)

@@ -1,0 +1,82 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import {
+  type ArchiveEnd,
+  ArchiveError,
+  type ArchiveHeader,
+  ArchiveReader,
+  formatArchiveName,
+} from '@central-backup/archive'
+import type { Catalog } from './catalog.ts'
+import type { Lease } from './lease.ts'
+import { purgeRun, RunRecorder } from './record-run.ts'
+
+export interface ArchiveFile {
+  host: string
+  name: string
+  /** Absolute path. */
+  path: string
+}
+
+/**
+ * Makes the catalog know an archive that lies in the repository, from what the archive says itself. Used for one that a
+ * crash kept out of the catalog, and to make the catalog anew. Returns the id of its run. Throws an `ArchiveError` where
+ * the file is damaged, or is not what its name and place say; then nothing of it is kept.
+ */
+export async function ingestArchive(catalog: Catalog, lease: Lease, file: ArchiveFile): Promise<number> {
+  await using reader = await ArchiveReader.open(file.path)
+  const { digest, bytes } = await digestOf(file.path)
+  const batches = reader.batches()
+  const first = (await batches.next()).value
+  const header = first?.header ?? null
+  if (header === null) throw new ArchiveError('index-incomplete', `${file.path}: the index has no header`)
+  checkIdentity(file, header)
+  const { host, kind, startedAtMs } = header
+  const id = catalog.beginRun({ host, kind, leaseToken: lease.token, startedAtMs })
+  try {
+    const recorder = new RunRecorder(catalog, id)
+    recorder.add(first!.entries)
+    let end: ArchiveEnd | null = first!.end
+    for await (const batch of batches) {
+      recorder.add(batch.entries)
+      end = batch.end
+    }
+    const { outcome, counts: allCounts, finishedAtMs } = end!
+    const { contentBytes, ...counts } = allCounts
+    const archive = { name: file.name, bytes, digest }
+    const result = {
+      outcome,
+      kind,
+      error: null,
+      archive,
+      contentBytes,
+      counts,
+      warningCount: 0,
+      warnings: [],
+    }
+    catalog.finishRun(id, { ...result, finishedAtMs })
+    return id
+  } catch (error) {
+    purgeRun(catalog, id)
+    catalog.forgetRun(id)
+    throw error
+  }
+}
+
+function checkIdentity({ host, name, path }: ArchiveFile, header: ArchiveHeader): void {
+  if (header.host !== host)
+    throw new ArchiveError('index-invalid', `${path}: the archive is of host ${header.host}`)
+  const expected = formatArchiveName(header)
+  if (name !== expected)
+    throw new ArchiveError('index-invalid', `${path}: by what it says itself, it should be named ${expected}`)
+}
+
+async function digestOf(path: string): Promise<{ digest: Buffer; bytes: number }> {
+  const hash = createHash('sha256')
+  let bytes = 0
+  for await (const piece of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
+    hash.update(piece)
+    bytes += (piece as Buffer).length
+  }
+  return { digest: hash.digest(), bytes }
+}

@@ -1,0 +1,51 @@
+-- What stood in which run. A row is a version of a path: it stands in the runs of its generation from first_run on, up to
+-- but not including end_run. A generation begins with a full run and is known by that run's id; the incremental runs that
+-- follow add rows for what changed only. Rows of a run that has not ended well are invisible, and removed by the next.
+
+ALTER TABLE runs ADD COLUMN generation INTEGER REFERENCES runs (id);
+
+CREATE TABLE owners (
+  id         INTEGER PRIMARY KEY,
+  user_name  BLOB NOT NULL,
+  group_name BLOB NOT NULL,
+  UNIQUE (user_name, group_name)
+) STRICT;
+
+-- Without foreign keys: with them, to remove one run would be to search all versions.
+CREATE TABLE versions (
+  generation      INTEGER NOT NULL,
+  -- bytes of the path with NUL for '/': memcmp is the order of a depth-first walk
+  path            BLOB NOT NULL,
+  first_run       INTEGER NOT NULL,
+  -- NULL: still stands in the newest run of the generation
+  end_run         INTEGER,
+  -- 0 file, 1 directory, 2 symlink, 3 hardlink, 4 fifo, 5 socket, 6 character device, 7 block device
+  type            INTEGER NOT NULL,
+  mode            INTEGER NOT NULL,
+  uid             INTEGER NOT NULL,
+  gid             INTEGER NOT NULL,
+  owner_id        INTEGER NOT NULL,
+  size            INTEGER NOT NULL,
+  mtime_s         INTEGER NOT NULL,
+  mtime_ns        INTEGER NOT NULL,
+  ctime_s         INTEGER NOT NULL,
+  ctime_ns        INTEGER NOT NULL,
+  -- decimal text where it has more than 53 bits
+  ino             ANY NOT NULL,
+  dev             ANY NOT NULL,
+  nlink           INTEGER NOT NULL,
+  target          BLOB,
+  device_major    INTEGER,
+  device_minor    INTEGER,
+  -- JSON: [[name, value in base64], ...]
+  xattrs          TEXT,
+  digest          BLOB,
+  -- the run whose archive has the content, and where its tar stream has it
+  content_run     INTEGER,
+  content_offset  INTEGER,
+  -- JSON where the content is in several pieces: [[run, offset, length], ...]
+  content_pieces  TEXT,
+  -- 1: changed while it was read; 2: an ancestor of what was selected
+  marks           INTEGER NOT NULL,
+  PRIMARY KEY (generation, path, first_run)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,144 @@
+import type { BytePath, Entry, EntryType, Extent } from '@central-backup/archive'
+
+/** A row of `versions`, with the names of its owner. Columns are explained in the schema. */
+export interface VersionRow {
+  generation: number
+  path: Buffer
+  first_run: number
+  end_run: number | null
+  type: number
+  mode: number
+  uid: number
+  gid: number
+  user_name: Buffer
+  group_name: Buffer
+  size: number
+  mtime_s: number
+  mtime_ns: number
+  ctime_s: number
+  ctime_ns: number
+  ino: number | string
+  dev: number | string
+  nlink: number
+  target: Buffer | null
+  device_major: number | null
+  device_minor: number | null
+  xattrs: string | null
+  digest: Buffer | null
+  content_run: number | null
+  content_offset: number | null
+  content_pieces: string | null
+  marks: number
+}
+
+/** The number of a type is its place here, as in the schema. */
+const types: readonly EntryType[] = [
+  'file',
+  'directory',
+  'symlink',
+  'hardlink',
+  'fifo',
+  'socket',
+  'character-device',
+  'block-device',
+]
+
+const changedWhileReadMark = 1
+const ancestorMark = 2
+
+export function typeNumber(type: EntryType): number {
+  return types.indexOf(type)
+}
+
+/** A path as it is stored: `memcmp` of two keys is `comparePaths` of the paths. */
+export function sortKey(path: BytePath): Buffer {
+  return Buffer.from(path.replaceAll('/', '\0'), 'latin1')
+}
+
+export function pathOfSortKey(key: Buffer): BytePath {
+  return key.toString('latin1').replaceAll('\0', '/') as BytePath
+}
+
+/** Values for the columns of `insertVersion`, in their order. `runOf` finds the run whose archive has a name. */
+export function toVersionValues(
+  entry: Entry,
+  place: { generation: number; run: number; owner: number; runOf: (archive: string) => number },
+): unknown[] {
+  const [piece] = entry.extents
+  const single = entry.extents.length === 1
+  const runOf = (extent: Extent) => (extent.archive === null ? place.run : place.runOf(extent.archive))
+  const pieces = entry.extents.map((extent) => [runOf(extent), extent.offset, extent.length])
+  return [
+    place.generation,
+    sortKey(entry.path),
+    place.run,
+    typeNumber(entry.type),
+    entry.mode,
+    entry.uid,
+    entry.gid,
+    place.owner,
+    entry.size,
+    entry.mtimeSeconds,
+    entry.mtimeNanoseconds,
+    entry.ctimeSeconds,
+    entry.ctimeNanoseconds,
+    typeof entry.ino === 'bigint' ? String(entry.ino) : entry.ino,
+    typeof entry.dev === 'bigint' ? String(entry.dev) : entry.dev,
+    entry.nlink,
+    entry.target === null ? null : Buffer.from(entry.target, 'latin1'),
+    entry.device?.major ?? null,
+    entry.device?.minor ?? null,
+    entry.xattrs === null ? null : encodeXattrs(entry.xattrs),
+    entry.digest,
+    single ? runOf(piece!) : null,
+    single ? piece!.offset : null,
+    entry.extents.length > 1 ? JSON.stringify(pieces) : null,
+    (entry.changedWhileRead ? changedWhileReadMark : 0) | (entry.ancestor ? ancestorMark : 0),
+  ]
+}
+
+/** The entry of a row. `archiveOf` names the archive of a run. */
+export function toEntry(row: VersionRow, archiveOf: (run: number) => string): Entry {
+  return {
+    path: pathOfSortKey(row.path),
+    type: types[row.type]!,
+    mode: row.mode,
+    uid: row.uid,
+    gid: row.gid,
+    user: row.user_name.toString('latin1') as BytePath,
+    group: row.group_name.toString('latin1') as BytePath,
+    size: row.size,
+    mtimeSeconds: row.mtime_s,
+    mtimeNanoseconds: row.mtime_ns,
+    ctimeSeconds: row.ctime_s,
+    ctimeNanoseconds: row.ctime_ns,
+    ino: typeof row.ino === 'string' ? BigInt(row.ino) : row.ino,
+    dev: typeof row.dev === 'string' ? BigInt(row.dev) : row.dev,
+    nlink: row.nlink,
+    target: row.target === null ? null : (row.target.toString('latin1') as BytePath),
+    device: row.device_major === null ? null : { major: row.device_major, minor: row.device_minor! },
+    xattrs: row.xattrs === null ? null : decodeXattrs(row.xattrs),
+    digest: row.digest,
+    extents: extentsOf(row, archiveOf),
+    changedWhileRead: (row.marks & changedWhileReadMark) !== 0,
+    ancestor: (row.marks & ancestorMark) !== 0,
+  }
+}
+
+function extentsOf(row: VersionRow, archiveOf: (run: number) => string): Extent[] {
+  if (row.content_run !== null) {
+    return [{ archive: archiveOf(row.content_run), offset: row.content_offset!, length: row.size }]
+  }
+  if (row.content_pieces === null) return []
+  const pieces = JSON.parse(row.content_pieces) as [run: number, offset: number, length: number][]
+  return pieces.map(([run, offset, length]) => ({ archive: archiveOf(run), offset, length }))
+}
+
+function encodeXattrs(xattrs: NonNullable<Entry['xattrs']>): string {
+  return JSON.stringify([...xattrs].map(([name, value]) => [name, Buffer.from(value).toString('base64')]))
+}
+
+function decodeXattrs(text: string): ReadonlyMap<string, Uint8Array> {
+  const pairs = JSON.parse(text) as [name: string, value: string][]
+  return new Map(pairs.map(([name, value]) => [name, Buffer.from(value, 'base64')]))
+}

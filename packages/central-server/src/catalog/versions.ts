@@ -1,0 +1,184 @@
+import { type BytePath, type Entry, type EntryType, isWithin, textFromBytes } from '@central-backup/archive'
+import { UsageError } from '../errors.ts'
+import type { Catalog, Run } from './catalog.ts'
+import { withCatalogErrors } from './failure.ts'
+import { pathOfSortKey, sortKey, toEntry, typeNumber, type VersionRow } from './version-row.ts'
+
+/** A moment, or a run by its id. */
+export type Moment = { atMs: number } | { run: number } | 'latest'
+
+/** The usable run of `host` that shows how it stood at a moment: the newest that had begun by then. Throws `UsageError`. */
+export function chooseRun(catalog: Catalog, host: string, moment: Moment): Run {
+  const usable = catalog
+    .runs(host)
+    .filter(({ outcome, archive }) => outcome !== 'running' && archive !== null)
+  const oldest = usable.at(-1)
+  if (oldest === undefined) {
+    throw new UsageError(`There is no backup of ${host}`, {
+      hint: 'backup-server list tells the runs of all hosts.',
+    })
+  }
+  if (moment === 'latest') return usable[0]!
+  if ('run' in moment) {
+    const run = usable.find(({ id }) => id === moment.run)
+    if (run !== undefined) return run
+    throw new UsageError(`Run ${moment.run} is none of ${host} that left an archive`, {
+      hint: `backup-server list ${host} tells which there are.`,
+    })
+  }
+  const run = usable.find(({ startedAtMs }) => startedAtMs <= moment.atMs)
+  if (run !== undefined) return run
+  throw new UsageError(`The oldest backup of ${host} is of ${new Date(oldest.startedAtMs).toISOString()}`, {
+    hint: 'Choose a later time, or leave out --at for the newest.',
+  })
+}
+
+export interface StandingOptions {
+  /** Only these paths and what is below them, with the folders that lead to them as ancestors. All if not given. */
+  under?: readonly BytePath[]
+  /** `content`: files by the archive and the offset of their content. */
+  order: 'path' | 'path-descending' | 'content'
+  types?: readonly EntryType[]
+}
+
+/** What stood in a run, streamed: the statement stays open until the iteration ends, and nothing may be written meanwhile. */
+export function* standingEntries(
+  catalog: Catalog,
+  run: Run,
+  options: StandingOptions,
+): IterableIterator<Entry> {
+  const names = archiveNames(catalog, run)
+  const { sql, values } = standingQuery(run, options)
+  const under = options.under ?? []
+  const statement = withCatalogErrors(catalog.file, () =>
+    catalog.database.prepare<unknown[], VersionRow>(sql),
+  )
+  for (const row of statement.iterate(...values)) {
+    const entry = toEntry(row, names)
+    if (under.length > 0 && !under.some((path) => isWithin(entry.path, path))) entry.ancestor = true
+    yield entry
+  }
+}
+
+const selectVersions = `SELECT versions.*, user_name, group_name FROM versions JOIN owners ON owners.id = owner_id
+  WHERE generation = ? AND first_run <= ? AND (end_run IS NULL OR end_run > ?)`
+
+const orders = {
+  path: 'path',
+  'path-descending': 'path DESC',
+  content: 'content_run, content_offset, path',
+} as const
+
+function standingQuery(
+  run: Run,
+  { under = [], order, types }: StandingOptions,
+): { sql: string; values: unknown[] } {
+  const values: unknown[] = [run.generation, run.id, run.id]
+  const conditions: string[] = []
+  if (under.length > 0 && !under.includes('' as BytePath)) {
+    const ranges = under.flatMap((path) => [
+      rangeOf(path, values),
+      ...ancestorsOf(path).map((ancestor) => equalTo(ancestor, values)),
+    ])
+    conditions.push(`(${ranges.join(' OR ')})`)
+  }
+  if (types !== undefined) conditions.push(`type IN (${types.map(typeNumber).join(', ')})`)
+  const sql = [selectVersions, ...conditions].join(' AND ')
+  return { sql: `${sql} ORDER BY ${orders[order]}`, values }
+}
+
+function rangeOf(path: BytePath, values: unknown[]): string {
+  const key = sortKey(path)
+  values.push(key, Buffer.concat([key, Buffer.from([0])]), Buffer.concat([key, Buffer.from([1])]))
+  return '(path = ? OR (path >= ? AND path < ?))'
+}
+
+function equalTo(path: BytePath, values: unknown[]): string {
+  values.push(sortKey(path))
+  return 'path = ?'
+}
+
+function ancestorsOf(path: BytePath): BytePath[] {
+  const names = path.split('/')
+  return names.slice(1).map((_, count) => names.slice(0, count + 1).join('/') as BytePath)
+}
+
+/** What stands in a folder itself, in order of name: a look-up for each name, however much lies below it. */
+export function* childEntries(catalog: Catalog, run: Run, folder: BytePath): IterableIterator<Entry> {
+  const names = archiveNames(catalog, run)
+  const prefix = folder === '' ? Buffer.alloc(0) : Buffer.concat([sortKey(folder), Buffer.from([0])])
+  const end = folder === '' ? null : Buffer.concat([sortKey(folder), Buffer.from([1])])
+  let from = prefix
+  for (;;) {
+    const row = nextVersion(catalog, run, from, end)
+    if (row === undefined) return
+    const slash = row.path.indexOf(0, prefix.length)
+    const child = slash < 0 ? row.path : row.path.subarray(0, slash)
+    if (slash < 0) yield toEntry(row, names)
+    // Behind all that lies below it, as that begins with its name and NUL.
+    from = Buffer.concat([child, Buffer.from([1])])
+  }
+}
+
+function nextVersion(catalog: Catalog, run: Run, from: Buffer, end: Buffer | null): VersionRow | undefined {
+  const { nextVersion } = catalog.statements
+  return withCatalogErrors(catalog.file, () =>
+    nextVersion.get({ generation: run.generation, run: run.id, from, end }),
+  )
+}
+
+/** The entry at a path in a run; `null` where nothing stood there. */
+export function entryAt(catalog: Catalog, run: Run, path: BytePath): Entry | null {
+  const row = nextVersion(catalog, run, sortKey(path), Buffer.concat([sortKey(path), Buffer.from([0])]))
+  return row === undefined ? null : toEntry(row, archiveNames(catalog, run))
+}
+
+/** A version of a path that matched a search, and the time in which it stood. */
+export interface FoundVersion {
+  host: string
+  path: BytePath
+  entry: Entry
+  /** The first run in which it stood, and the last as far as is known. */
+  firstRun: Run
+  lastRun: Run
+}
+
+/** Every version of every path of a host that `matches` (text with a leading `/`), in order of path, then time. */
+export function* findVersions(
+  catalog: Catalog,
+  host: string,
+  matches: (path: string) => boolean,
+): IterableIterator<FoundVersion> {
+  const runs = catalog
+    .runs(host)
+    .filter(({ archive }) => archive !== null)
+    .reverse()
+  const byId = new Map(runs.map((run) => [run.id, run]))
+  const archiveOf = (id: number) => byId.get(id)?.archive?.name ?? ''
+  const generations = [...new Set(runs.map(({ generation }) => generation))]
+  for (const row of catalog.statements.versionsOfGenerations.iterate(JSON.stringify(generations))) {
+    if (!byId.has(row.first_run)) continue
+    const path = pathOfSortKey(row.path)
+    if (!matches(`/${textFromBytes(path)}`)) continue
+    const stood = runs.filter(
+      ({ id, generation }) =>
+        generation === row.generation && id >= row.first_run && (row.end_run === null || id < row.end_run),
+    )
+    const [firstRun, lastRun] = [stood[0], stood.at(-1)]
+    if (firstRun === undefined || lastRun === undefined) continue
+    yield { host, path, entry: toEntry(row, archiveOf), firstRun, lastRun }
+  }
+}
+
+function archiveNames(catalog: Catalog, run: Run): (id: number) => string {
+  const names = new Map<number, string>()
+  return (id) => {
+    let name = names.get(id)
+    if (name === undefined) {
+      name = id === run.id ? run.archive?.name : catalog.statements.archiveOfRun.get(id)
+      if (name === undefined) throw new Error(`run ${id} has left no archive`)
+      names.set(id, name)
+    }
+    return name
+  }
+}

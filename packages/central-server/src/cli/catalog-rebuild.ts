@@ -1,0 +1,28 @@
+import { exitCodes } from '../exit-codes.ts'
+import { rebuildCatalog } from '../jobs/rebuild-catalog.ts'
+import { openRepository } from '../storage/repository.ts'
+import type { CommandDefinition } from './command.ts'
+import { printable } from './printable.ts'
+
+export const catalogRebuildCommand: CommandDefinition = {
+  words: 'catalog rebuild',
+  summary: 'make the catalog anew from the archives alone',
+  example: 'backup-server catalog rebuild',
+  define(command, invocation) {
+    command.action(async () => {
+      const { settings } = await invocation.loadConfiguration()
+      const repository = await openRepository(settings.repository)
+      const { now } = invocation.surroundings
+      const result = await rebuildCatalog(repository, now, {
+        onArchive: (host, archive) => invocation.note(`${host}: ${archive}`),
+      })
+      const counts = Object.entries(result.archives).map(([host, count]) => `${host}: ${count} archives`)
+      const damaged = result.damaged.map(
+        ({ host, archive, reason }) => `${host}: lost: ${archive}: ${reason}`,
+      )
+      const kept = result.replaced === null ? [] : [`The old catalog is kept as ${result.replaced}`]
+      invocation.report(result, [...counts, ...damaged, ...kept].map(printable))
+      if (result.damaged.length > 0) invocation.exitCode = exitCodes.incomplete.code
+    })
+  },
+}

@@ -1,0 +1,40 @@
+import { textFromBytes } from '@central-backup/archive'
+import { compileSearch } from '../catalog/search-pattern.ts'
+import { type FoundVersion, findVersions } from '../catalog/versions.ts'
+import type { CommandDefinition } from './command.ts'
+import { collect } from './command.ts'
+import { entryLine, entryReport } from './entry-line.ts'
+import { formatTime } from './format.ts'
+
+export const findCommand: CommandDefinition = {
+  words: 'find',
+  summary: 'find every version of every file whose path matches, at any time',
+  example: "backup-server find '*.conf' --host web1",
+  define(command, invocation) {
+    command
+      .argument('<pattern>', 'part of a path, or a glob: without / it matches names, with / whole paths')
+      .option('--host <name>', 'on this host only; repeatable', collect)
+    command.action(async (pattern: string, options: { host?: string[] }) => {
+      const matches = compileSearch(pattern)
+      using catalog = await invocation.openCatalog()
+      let found = 0
+      for (const host of options.host ?? catalog.hostNames()) {
+        for (const version of findVersions(catalog, host, matches)) {
+          found++
+          invocation.report(reportVersion(version), [describeVersion(version)])
+        }
+      }
+      if (found === 0) invocation.note(`Nothing that was backed up matches ${pattern}`)
+    })
+  },
+}
+
+function reportVersion({ host, entry, firstRun, lastRun }: FoundVersion): object {
+  const moment = ({ id, startedAtMs }: { id: number; startedAtMs: number }) => ({ run: id, startedAtMs })
+  return { host, ...entryReport(entry), first: moment(firstRun), last: moment(lastRun) }
+}
+
+function describeVersion({ host, path, entry, firstRun, lastRun }: FoundVersion): string {
+  const runs = firstRun.id === lastRun.id ? `run ${firstRun.id}` : `runs ${firstRun.id} to ${lastRun.id}`
+  return `${host}  ${formatTime(firstRun.startedAtMs)} - ${formatTime(lastRun.startedAtMs)} (${runs})  ${entryLine(entry, `/${textFromBytes(path)}`)}`
+}

@@ -1,0 +1,143 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { ArchiveError, ArchiveReader, type Entry, textFromBytes } from '@central-backup/archive'
+import type { Catalog, Run } from '../catalog/catalog.ts'
+import { archivePath, listArchives } from '../storage/archive-list.ts'
+import type { Repository } from '../storage/repository.ts'
+
+/** What is wrong with an archive, or with what it holds of one file. */
+export interface Damage {
+  host: string
+  run: number
+  archive: string
+  /** `null` where it concerns the archive as a whole. */
+  path: string | null
+  reason: string
+}
+
+export interface VerifyResult {
+  archives: number
+  files: number
+  bytes: number
+  damage: Damage[]
+  /** Archives that lie in the repository and are unknown to the catalog. */
+  unknown: { host: string; archive: string }[]
+}
+
+export interface VerifyOptions {
+  /** Share of the files whose content is read, above 0 up to 1; at 1, whole archives are compared with their SHA-256 too. */
+  sample: number
+  /** 0 to 1, for the choice of the sample. */
+  random: () => number
+  signal: AbortSignal
+  onArchive(run: Run): void
+  onDamage(damage: Damage): void
+}
+
+/**
+ * Compares the archives of hosts with the catalog, their frames with their checksums, and the content of files with the
+ * digests of the index. Goes on behind damage, so that it tells all of it. Throws only where the repository as a whole
+ * cannot be read, or the reason of the signal.
+ */
+export async function verify(
+  catalog: Catalog,
+  repository: Repository,
+  hosts: readonly string[],
+  options: VerifyOptions,
+): Promise<VerifyResult> {
+  const verification = new Verification(repository, options)
+  for (const host of hosts) {
+    const runs = catalog
+      .runs(host)
+      .filter(({ archive }) => archive !== null)
+      .reverse()
+    for (const run of runs) {
+      options.onArchive(run)
+      await verification.check(run)
+    }
+    const known = new Set(runs.map(({ archive }) => archive!.name))
+    const { archives } = await listArchives(repository, host)
+    const unknown = archives
+      .filter(({ name }) => !known.has(name))
+      .map(({ name }) => ({ host, archive: name }))
+    verification.result.unknown.push(...unknown)
+  }
+  return verification.result
+}
+
+class Verification {
+  readonly result: VerifyResult = { archives: 0, files: 0, bytes: 0, damage: [], unknown: [] }
+  readonly #repository: Repository
+  readonly #options: VerifyOptions
+
+  constructor(repository: Repository, options: VerifyOptions) {
+    this.#repository = repository
+    this.#options = options
+  }
+
+  async check(run: Run): Promise<void> {
+    this.result.archives++
+    const path = archivePath(this.#repository, run.host, run.archive!.name)
+    try {
+      if (this.#options.sample === 1) await this.#checkDigest(run, path)
+      await using reader = await ArchiveReader.open(path)
+      await this.#checkEntries(run, reader)
+    } catch (error) {
+      this.#options.signal.throwIfAborted()
+      this.#damaged(run, null, reasonOf(error))
+    }
+  }
+
+  async #checkDigest(run: Run, path: string): Promise<void> {
+    const hash = createHash('sha256')
+    for await (const piece of createReadStream(path, {
+      highWaterMark: 1024 * 1024,
+      signal: this.#options.signal,
+    }))
+      hash.update(piece)
+    const digest = hash.digest()
+    if (!digest.equals(run.archive!.digest))
+      this.#damaged(run, null, 'its SHA-256 is not the one of the catalog')
+  }
+
+  async #checkEntries(run: Run, reader: ArchiveReader): Promise<void> {
+    let entries = 0
+    for await (const batch of reader.batches()) {
+      entries += batch.entries.length
+      for (const entry of batch.entries) {
+        if (entry.type === 'file' && this.#isSampled()) await this.#checkContent(run, reader, entry)
+      }
+    }
+    const { files = 0, directories = 0, symlinks = 0, hardlinks = 0, specials = 0, sockets = 0 } = run.counts
+    const expected = files + directories + symlinks + hardlinks + specials + sockets
+    if (entries !== expected)
+      this.#damaged(run, null, `its index has ${entries} entries, and the catalog counts ${expected}`)
+  }
+
+  #isSampled(): boolean {
+    const { sample, random } = this.#options
+    return sample === 1 || random() < sample
+  }
+
+  async #checkContent(run: Run, reader: ArchiveReader, entry: Entry): Promise<void> {
+    this.#options.signal.throwIfAborted()
+    try {
+      for await (const piece of reader.readContent(entry)) this.result.bytes += piece.length
+      this.result.files++
+    } catch (error) {
+      this.#damaged(run, `/${textFromBytes(entry.path)}`, reasonOf(error))
+    }
+  }
+
+  #damaged(run: Run, path: string | null, reason: string): void {
+    const damage = { host: run.host, run: run.id, archive: run.archive!.name, path, reason }
+    this.result.damage.push(damage)
+    this.#options.onDamage(damage)
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (code === 'ENOENT') return 'the file is missing'
+  return error instanceof ArchiveError ? message : `it cannot be read: ${message}`
+}

@@ -1,0 +1,102 @@
+/** A run as an honest agent would send it, made in memory, for tests that then change one thing of it. */
+import {
+  ArchiveAssembly,
+  type ArchiveEnd,
+  type ArchiveHeader,
+  compressFrame,
+  type Entry,
+  frameBytesMax,
+  IndexBatchEncoder,
+  indexFrameMagic,
+  wrapSkippable,
+} from '@central-backup/archive'
+import type { MessageOf } from '@central-backup/protocol'
+import { buildTar, file, type Member, other } from '../../packages/archive/test/sample.ts'
+import { noise } from './tree.ts'
+
+export interface Pack {
+  frames: Buffer[]
+  entries: Entry[]
+  header: ArchiveHeader
+  end: ArchiveEnd
+}
+
+/** Some files with content, and their folders. */
+export function honestPack(host: string, request: MessageOf<'backup'>): Pack {
+  const members: Member[] = [
+    other('srv', 'directory', { mode: 0o755 }),
+    file('srv/a', 'first\n'),
+    file('srv/b', noise(200_000, 'b')),
+    file('srv/c', 'last\n'),
+  ]
+  const tar = buildTar(members)
+  const frames: Buffer[] = []
+  for (let at = 0; at < tar.length; at += frameBytesMax)
+    frames.push(compressFrame(tar.subarray(at, at + frameBytesMax)))
+  const { kind, startedAtMs } = request
+  const texts = (paths: readonly Buffer[]) => paths.map(String)
+  const paths = { paths: texts(request.paths), exclude: texts(request.exclude) }
+  return {
+    frames,
+    entries: members.map(({ entry }) => entry),
+    header: { host, kind, startedAtMs, software: 'fake-agent 1', ...paths },
+    end: {
+      outcome: 'complete',
+      counts: {
+        files: 3,
+        directories: 1,
+        symlinks: 0,
+        hardlinks: 0,
+        specials: 0,
+        sockets: 0,
+        excluded: 0,
+        changed: 0,
+        vanished: 0,
+        unreadable: 0,
+        contentBytes: 200_011,
+      },
+      finishedAtMs: startedAtMs + 1,
+    },
+  }
+}
+
+/** One index frame. Nothing is checked but that it fits. */
+export function encodeIndex(
+  header: ArchiveHeader | null,
+  entries: readonly Entry[],
+  end: ArchiveEnd | null,
+): Buffer {
+  const encoder = new IndexBatchEncoder(header)
+  for (const entry of entries)
+    if (!encoder.add(entry)) throw new Error('the entries of a test are to fit into one batch')
+  return indexFrame(encoder.take(end))
+}
+
+/** An index frame around any bytes. */
+export function indexFrame(batch: Uint8Array): Buffer {
+  return wrapSkippable(indexFrameMagic, compressFrame(batch))
+}
+
+/** The messages of a whole run, from the first frame to the summary. */
+export function messagesOf(pack: Pack): (MessageOf<'frame' | 'entries'> | MessageOf<'summary'>)[] {
+  const index = encodeIndex(pack.header, pack.entries, pack.end)
+  return [
+    ...pack.frames.map((payload) => ({ type: 'frame', payload }) as const),
+    { type: 'entries', payload: index },
+    summaryOf(pack.frames, [index], pack.end),
+  ]
+}
+
+/** The true summary of an archive of these frames. */
+export function summaryOf(
+  frames: readonly Buffer[],
+  index: readonly Buffer[],
+  end: ArchiveEnd,
+): MessageOf<'summary'> {
+  const assembly = new ArchiveAssembly()
+  for (const frame of frames) assembly.addFrame(frame)
+  for (const frame of index) assembly.addIndex(frame)
+  const { digest, archiveBytes, tarBytes } = assembly.finish()
+  const { outcome, counts, finishedAtMs } = end
+  return { type: 'summary', outcome, counts, finishedAtMs, digest, archiveBytes, tarBytes }
+}

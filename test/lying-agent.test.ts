@@ -1,0 +1,599 @@
+/**
+ * An agent that lies, with the real certificate of its host, to the real backup-server. Whatever it says, its run fails
+ * with a reason, nothing is left under the name of an archive, and the other host of the same run is not harmed.
+ */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { type Entry, frameBytesMax, indexBatchBytesMax } from '@central-backup/archive'
+import { encodeMessage, type MessageOf } from '@central-backup/protocol'
+import { bytes, entry, file } from '../packages/archive/test/sample.ts'
+import { requireWholeArchives } from './harness/archives.ts'
+import { type Conversation, FakeAgent, type Script } from './harness/fake-agent.ts'
+import { peakMemoryOf } from './harness/measure.ts'
+import { encodeIndex, honestPack, indexFrame, messagesOf, type Pack, summaryOf } from './harness/pack.ts'
+import { patienceMs } from './harness/program.ts'
+import { type RunEnded, readRun, Site, type TestHost } from './harness/site.ts'
+import { writeTree } from './harness/tree.ts'
+
+/** What a run of the two hosts may take, the honest one's included, on a busy machine. */
+const runMsMax = 30_000
+
+interface Lie {
+  name: string
+  /** What the agent sends after the request. */
+  script: Script
+  code: string
+  exit?: number
+  /** What is left in the repository: a partial archive, one that was set aside, or nothing. */
+  left?: 'partial' | 'mismatch' | 'nothing'
+  /** What the message says, where that is worth something. */
+  says?: RegExp
+}
+
+type Messages = Parameters<Conversation['channel']['send']>[0][]
+
+/** Sends the name of the archive, and then these messages. */
+function sends(make: (pack: Pack, request: MessageOf<'backup'>) => Messages): Script {
+  return async ({ channel, request, archive }) => {
+    await channel.send({ type: 'archive-name', name: archive })
+    for (const message of make(honestPack('liar', request), request)) await channel.send(message)
+  }
+}
+
+/** An honest run but for its index, which consists of these entries. */
+function indexes(change: (entries: Entry[]) => Entry[]): Script {
+  return sends((pack) => messagesOf({ ...pack, entries: change(pack.entries) }))
+}
+
+/** An honest run but for its index, one batch of which has these bytes. */
+function sendsBatch(batch: Buffer): Script {
+  return sends((pack) => [
+    ...pack.frames.map((payload) => ({ type: 'frame', payload }) as const),
+    { type: 'entries', payload: batch },
+  ])
+}
+
+/** An honest run but for its summary. */
+function summarizes(change: (summary: MessageOf<'summary'>) => Partial<MessageOf<'summary'>>): Script {
+  return sends((pack) =>
+    messagesOf(pack).map((message) =>
+      message.type === 'summary' ? { ...message, ...change(message) } : message,
+    ),
+  )
+}
+
+/** An honest run but for these bytes in the place of its frames. */
+function sendsFrame(payload: Buffer): Script {
+  return sends((pack) => [{ type: 'frame', payload }, ...messagesOf(pack).slice(1)])
+}
+
+/** Sends these bytes as they are, in the place of messages, after the name of the archive. */
+function sendsRaw(...pieces: Buffer[]): Script {
+  return async ({ channel, socket, archive }) => {
+    await channel.send({ type: 'archive-name', name: archive })
+    for (const piece of pieces) socket.write(piece)
+  }
+}
+
+function rawMessage(type: number, payload: Buffer, length = payload.length): Buffer {
+  const header = Buffer.alloc(5)
+  header.writeUInt8(type, 0)
+  header.writeUInt32BE(length, 1)
+  return Buffer.concat([header, payload])
+}
+
+/** The header of a zstd frame that names `contentBytes`, with a checksum, and these blocks. */
+function zstdFrame(contentBytes: number, ...blocks: Buffer[]): Buffer {
+  const header = Buffer.alloc(14)
+  header.writeUInt32LE(0xfd2fb528, 0)
+  // 8 bytes of content size, a window, a checksum.
+  header[4] = 0xc4
+  header[5] = 0x58
+  header.writeBigUInt64LE(BigInt(contentBytes), 6)
+  return Buffer.concat([header, ...blocks, Buffer.alloc(4)])
+}
+
+/** A block that stands for `size` times the same byte. */
+function runLengthBlock(size: number, last: boolean): Buffer {
+  const block = Buffer.alloc(4)
+  block.writeUIntLE((size << 3) | (1 << 1) | (last ? 1 : 0), 0, 3)
+  return block
+}
+
+/** `count` of them, which decompress to 128 KiB each. */
+function runLengthBlocks(count: number): Buffer[] {
+  return Array.from({ length: count }, (_, index) => runLengthBlock(128 * 1024, index === count - 1))
+}
+
+/** The msgpack of a batch up to its entries, and then `rest`. */
+function batchWith(rest: Buffer): Buffer {
+  // {version: 1, entries: …
+  return Buffer.concat([
+    Buffer.from([0x82, 0xa7]),
+    Buffer.from('version'),
+    Buffer.from([0x01, 0xa7]),
+    Buffer.from('entries'),
+    rest,
+  ])
+}
+
+const hostile = (path: string) => indexes((entries) => [...entries, entry(path)])
+
+const lies: Lie[] = [
+  // The summary.
+  {
+    name: 'a digest in the summary that is not that of the archive',
+    script: summarizes(() => ({ digest: randomBytes(32) })),
+    code: 'message-malformed',
+    left: 'mismatch',
+    says: /set aside as .*\.mismatch\.partial/,
+  },
+  {
+    name: 'a summary without a digest',
+    script: summarizes(() => ({ digest: null })),
+    code: 'message-malformed',
+    left: 'mismatch',
+  },
+  {
+    name: 'a length of the archive in the summary that is not its own',
+    script: summarizes(({ archiveBytes }) => ({ archiveBytes: archiveBytes + 1 })),
+    code: 'message-malformed',
+    left: 'mismatch',
+  },
+  {
+    name: 'a length of the tar stream in the summary that is not its own',
+    script: summarizes(({ tarBytes }) => ({ tarBytes: tarBytes - 512 })),
+    code: 'message-malformed',
+    left: 'mismatch',
+  },
+  {
+    name: 'an outcome in the summary that is better than that of the index',
+    script: sends((pack) =>
+      messagesOf({ ...pack, end: { ...pack.end, outcome: 'incomplete' } }).map((message) =>
+        message.type === 'summary' ? { ...message, outcome: 'complete' } : message,
+      ),
+    ),
+    code: 'message-malformed',
+  },
+  {
+    name: 'counts in the summary that are not those of the index',
+    script: summarizes(({ counts }) => ({ counts: { ...counts, files: 1_000_000, unreadable: 0 } })),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a summary before the index has ended',
+    script: sends((pack) => [
+      ...pack.frames.map((payload) => ({ type: 'frame', payload }) as const),
+      { type: 'entries', payload: encodeIndex(pack.header, pack.entries, null) },
+      summaryOf(pack.frames, [encodeIndex(pack.header, pack.entries, pack.end)], pack.end),
+    ]),
+    code: 'message-malformed',
+    says: /index/,
+  },
+  {
+    name: 'a summary of nothing at all',
+    script: sends((pack) => [messagesOf(pack).at(-1)!]),
+    code: 'message-malformed',
+  },
+  {
+    name: 'content after the end of the index',
+    script: sends((pack) => {
+      const index = encodeIndex(pack.header, pack.entries, pack.end)
+      return [
+        { type: 'entries', payload: index },
+        { type: 'frame', payload: pack.frames[0]! },
+        summaryOf(pack.frames, [index], pack.end),
+      ]
+    }),
+    code: 'message-malformed',
+  },
+
+  // The index.
+  {
+    name: 'entries that are out of order',
+    script: indexes((entries) => [...entries.slice(0, 2), entries[3]!, entries[2]!]),
+    code: 'message-malformed',
+    says: /out of order/,
+  },
+  {
+    name: 'an entry that comes twice',
+    script: indexes((entries) => [...entries, entries.at(-1)!]),
+    code: 'message-malformed',
+  },
+  {
+    name: 'batches that are out of order',
+    script: sends((pack) => {
+      const batches = [
+        encodeIndex(pack.header, pack.entries.slice(2), null),
+        encodeIndex(null, pack.entries.slice(0, 2), pack.end),
+      ]
+      return [
+        ...pack.frames.map((payload) => ({ type: 'frame', payload }) as const),
+        ...batches.map((payload) => ({ type: 'entries', payload }) as const),
+        summaryOf(pack.frames, batches, pack.end),
+      ]
+    }),
+    code: 'message-malformed',
+    says: /out of order/,
+  },
+  { name: "a path with '..'", script: hostile('srv/../../../tmp/escaped'), code: 'message-malformed' },
+  { name: 'an absolute path', script: hostile('/tmp/escaped'), code: 'message-malformed' },
+  { name: 'a path with a NUL', script: hostile('srv/z\0z'), code: 'message-malformed' },
+  { name: 'an empty path', script: indexes((entries) => [entry(''), ...entries]), code: 'message-malformed' },
+  {
+    name: 'a hard link to what was not packed before it',
+    script: indexes((entries) => [
+      ...entries,
+      entry('srv/d', { type: 'hardlink', target: bytes('srv/../../etc/shadow') }),
+    ]),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a size that its content does not have',
+    script: indexes((entries) => entries.map((one) => (one.size > 0 ? { ...one, size: one.size + 1 } : one))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'content that lies beyond all that was sent',
+    script: indexes((entries) => [
+      ...entries,
+      { ...file('srv/d', 'x').entry, extents: [{ archive: null, offset: 2 ** 40, length: 1 }] },
+    ]),
+    code: 'message-malformed',
+  },
+  {
+    name: 'content of a full run that lies in an archive that is not there',
+    script: indexes((entries) => [
+      ...entries,
+      {
+        ...file('srv/d', 'x').entry,
+        extents: [{ archive: '2026-01-01T000000Z-full.tar.zst', offset: 512, length: 1 }],
+      },
+    ]),
+    code: 'message-malformed',
+  },
+  {
+    name: 'an index of another host',
+    script: sends((pack) => messagesOf({ ...pack, header: { ...pack.header, host: 'honest' } })),
+    code: 'wrong-host',
+    exit: 12,
+  },
+  {
+    name: 'an index of another time',
+    script: sends((pack) => messagesOf({ ...pack, header: { ...pack.header, startedAtMs: 0 } })),
+    code: 'message-malformed',
+  },
+  {
+    name: 'an index of another kind',
+    script: sends((pack) => messagesOf({ ...pack, header: { ...pack.header, kind: 'incremental' } })),
+    code: 'message-malformed',
+  },
+  {
+    name: 'an index frame that names more content than a batch may have',
+    script: sendsBatch(skippable(zstdFrame(indexBatchBytesMax + 1, ...runLengthBlocks(17)))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'an index frame that decompresses to more than it says',
+    script: sendsBatch(skippable(zstdFrame(100, ...runLengthBlocks(10_000)))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a batch of four billion entries in five bytes',
+    script: sendsBatch(indexFrame(batchWith(Buffer.from([0xdd, 0xff, 0xff, 0xff, 0xff])))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a batch of two million empty arrays',
+    script: sendsBatch(
+      indexFrame(
+        batchWith(
+          Buffer.concat([Buffer.from([0xdd, 0x00, 0x1e, 0x84, 0x80]), Buffer.alloc(2_000_000, 0x90)]),
+        ),
+      ),
+    ),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a batch of arrays within arrays, a million deep',
+    script: sendsBatch(indexFrame(batchWith(Buffer.alloc(1_000_000, 0x91)))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'an index that is noise',
+    script: sendsBatch(randomBytes(10_000)),
+    code: 'message-malformed',
+  },
+
+  // The frames.
+  { name: 'a frame that is not zstd', script: sendsFrame(randomBytes(10_000)), code: 'message-malformed' },
+  {
+    name: 'a frame that names a terabyte of content',
+    script: sendsFrame(zstdFrame(2 ** 40, runLengthBlock(1, true))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a frame that decompresses to a gigabyte where it says 4 MiB',
+    script: sendsFrame(zstdFrame(frameBytesMax, ...runLengthBlocks(8192))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a frame without content',
+    script: sendsFrame(zstdFrame(0, runLengthBlock(0, true))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'two frames in one message',
+    script: sends((pack) => [
+      { type: 'frame', payload: Buffer.concat([pack.frames[0]!, pack.frames[0]!]) },
+      ...messagesOf(pack).slice(1),
+    ]),
+    code: 'message-malformed',
+    says: /follow it/,
+  },
+  {
+    name: 'an index frame in the place of content',
+    script: sends((pack) => [{ type: 'frame', payload: encodeIndex(pack.header, pack.entries, pack.end) }]),
+    code: 'message-malformed',
+  },
+  {
+    name: 'content in the place of an index frame',
+    script: sends((pack) => [{ type: 'entries', payload: pack.frames[0]! }]),
+    code: 'message-malformed',
+  },
+
+  // The conversation.
+  {
+    name: 'another name for the archive',
+    script: ({ channel }) => channel.send({ type: 'archive-name', name: '2001-01-01T000000Z-full.tar.zst' }),
+    code: 'message-malformed',
+    left: 'nothing',
+  },
+  {
+    name: 'a name for the archive that leads elsewhere',
+    script: async ({ socket }) => {
+      // {name: '../../../../tmp/escaped'}
+      const name = '../../../../tmp/escaped'
+      const payload = Buffer.concat([Buffer.from([0x81, 0xa4]), Buffer.from('name'), strOf(name)])
+      socket.write(rawMessage(6, payload))
+    },
+    code: 'message-malformed',
+    left: 'nothing',
+  },
+  {
+    name: 'content before the name of the archive',
+    script: ({ channel, request }) =>
+      channel.send({ type: 'frame', payload: honestPack('liar', request).frames[0]! }),
+    code: 'message-out-of-turn',
+    left: 'nothing',
+  },
+  {
+    name: 'a second name of the archive in the middle of the run',
+    script: async ({ channel, archive }) => {
+      await channel.send({ type: 'archive-name', name: archive })
+      await channel.send({ type: 'archive-name', name: archive })
+    },
+    code: 'message-out-of-turn',
+  },
+  {
+    name: 'a request of its own',
+    script: sends((_, request) => [request]),
+    code: 'message-out-of-turn',
+  },
+  {
+    name: 'the last word before the summary',
+    script: sends(() => [{ type: 'finished', localCopy: null }]),
+    code: 'message-out-of-turn',
+  },
+  {
+    name: 'a message of a type that there is not',
+    script: sendsRaw(rawMessage(200, Buffer.alloc(10))),
+    code: 'message-unknown',
+  },
+  {
+    name: 'a message of 4 GiB',
+    script: sendsRaw(rawMessage(8, Buffer.alloc(10), 0xffffffff)),
+    code: 'message-too-large',
+  },
+  {
+    name: 'a message without payload',
+    script: sendsRaw(rawMessage(8, Buffer.alloc(0))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a summary with fields that it should not have',
+    script: sendsRaw(rawMessage(11, Buffer.from([0x81, 0xa4, 0x65, 0x76, 0x69, 0x6c, 0x01]))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a warning that is a thousand arrays deep',
+    script: sendsRaw(rawMessage(9, Buffer.alloc(1000, 0x91))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'an error of its own',
+    script: sends(() => [{ type: 'error', code: 'source-failed', message: 'the disk is gone' }]),
+    code: 'source-failed',
+    says: /the disk is gone/,
+  },
+  {
+    name: 'a failure with an index that is whole',
+    script: sends((pack) => messagesOf({ ...pack, end: { ...pack.end, outcome: 'failed' } })),
+    code: 'source-failed',
+    left: 'nothing',
+  },
+  {
+    name: 'nothing, and goes, in the middle of a message',
+    script: async ({ channel, socket, archive }) => {
+      await channel.send({ type: 'archive-name', name: archive })
+      socket.end(rawMessage(8, Buffer.alloc(1000), 100_000))
+    },
+    code: 'connection-lost',
+  },
+]
+
+function skippable(payload: Buffer): Buffer {
+  const header = Buffer.alloc(8)
+  header.writeUInt32LE(0x184d2a5b, 0)
+  header.writeUInt32LE(payload.length, 4)
+  return Buffer.concat([header, payload])
+}
+
+function strOf(text: string): Buffer {
+  return Buffer.concat([Buffer.from([0xd9, text.length]), Buffer.from(text)])
+}
+
+/** Everything that must not reach a terminal or a log as it is, but for the ends of lines. */
+const commands = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/
+
+describe('an agent that lies', () => {
+  let site: Site
+  let liar: TestHost
+  let fake: FakeAgent
+
+  before(async () => {
+    site = await Site.create()
+    const honest = await site.addHost('honest')
+    writeTree(site.tree('honest'), { 'etc/motd': 'hello\n', 'srv/data': randomBytes(300_000) })
+    await honest.start()
+    liar = await site.addHost('liar')
+    fake = await FakeAgent.start(liar, async () => {})
+  })
+
+  after(async () => {
+    await fake?.[Symbol.asyncDispose]()
+    await site?.[Symbol.asyncDispose]()
+  })
+
+  /** One run of both hosts. The honest one has to come through, whatever the other says. */
+  async function runBoth(script: Script): Promise<RunEnded> {
+    fake.script = script
+    const ended = await site.startServer(['run', '--json']).endWithin(runMsMax)
+    const run = readRun(ended)
+    assert.equal(run.ends.honest?.outcome, 'complete', run.stdout + run.stderr)
+    assert.deepEqual(site.partials('honest'), [])
+    return run
+  }
+
+  test('that does not is believed', async () => {
+    const run = await runBoth(async (conversation) => {
+      await sends(messagesOf)(conversation)
+      await conversation.channel.receive(['stored'])
+      await conversation.channel.send({ type: 'finished', localCopy: null })
+    })
+    assert.equal(run.code, 0, run.stdout)
+    assert.equal(run.ends.liar!.outcome, 'complete')
+    await requireWholeArchives(site, 'liar')
+  })
+
+  for (const { name, script, code, exit = 1, left = 'partial', says = /./ } of lies) {
+    test(`${name}: refused as ${code}`, async () => {
+      const archives = site.archives('liar')
+      const partials = site.partials('liar')
+      const run = await runBoth(script)
+      const { outcome, error, archive } = run.ends.liar!
+      assert.equal(error?.code, code, error?.message)
+      assert.match(error.message, says)
+      assert.equal(outcome, 'failed')
+      assert.equal(archive, null)
+      assert.equal(run.code, exit)
+      assert.deepEqual(site.archives('liar'), archives, 'no archive was made')
+      const added = site.partials('liar').filter((partial) => !partials.includes(partial))
+      const suffix = { partial: ['.tar.zst.partial'], mismatch: ['.tar.zst.mismatch.partial'], nothing: [] }
+      assert.deepEqual(
+        added.map((partial) => partial.slice('2026-11-21T030000Z-full'.length)),
+        suffix[left],
+      )
+    })
+  }
+
+  test('the catalog tells of each run that was refused, and none is open', async () => {
+    const listed = await site.server('list', 'liar', '--json')
+    const { runs } = listed.json[0] as unknown as {
+      runs: { outcome: string; error: { code: string } | null }[]
+    }
+    assert.deepEqual(
+      runs.map(({ outcome, error }) => error?.code ?? outcome),
+      ['complete', ...lies.map(({ code }) => code)],
+    )
+    assert.ok(runs.every(({ outcome }) => outcome === 'complete' || outcome === 'failed'))
+  })
+
+  test('warnings without end: refused, and the memory of the server stays small', async () => {
+    const long = Buffer.alloc(200_000, 0x01)
+    for (const path of [null, long]) {
+      let sent = 0
+      fake.script = async ({ channel, archive }) => {
+        await channel.send({ type: 'archive-name', name: archive })
+        const message = { type: 'warning', code: 'unreadable', path, message: 'x'.repeat(1000) } as const
+        const [encoded] = encodeMessage(message)
+        for (; sent < 3_000_000; sent++) await channel.send(sent % 1000 === 0 || path ? message : message) // The channel is what tells the end.
+        assert.ok(encoded)
+      }
+      const program = site.startServer(['-q', 'run', 'liar'])
+      const peak = peakMemoryOf(program)
+      const ended = await program.endWithin(patienceMs)
+      assert.equal(ended.code, 1, ended.stderr)
+      assert.match(ended.stderr, /warning/)
+      assert.ok(sent < 20_000, `${sent} warnings were taken`)
+      assert.ok((await peak) < 256 * 1024 * 1024, `the server used ${await peak} bytes`)
+    }
+    const listed = await site.server('list', 'liar', '--json')
+    assert.ok(listed.stdout.length < 64 * 1024 * 1024)
+  })
+
+  test('commands for the terminal in its texts and paths reach neither terminal nor log', async () => {
+    const osc = '\u001b]0;owned\u0007\u009b31m\u202e\u2028\r\nforged line\u007f'
+    const paths = [
+      Buffer.from('/etc/\u001b[2J\u009b31m\u202e\u2066\nforged'),
+      Buffer.from([0x2f, 0x9b, 0x33, 0x31, 0x6d, 0x1b, 0x5d, 0x0a, 0x7f]),
+    ]
+    const script: Script = async ({ channel, request, archive }) => {
+      await channel.send({ type: 'archive-name', name: archive })
+      for (const path of paths)
+        await channel.send({ type: 'warning', code: 'unreadable', path, message: osc })
+      const progress = {
+        type: 'progress',
+        phase: 'pack',
+        entries: 1,
+        contentBytes: 1,
+        path: paths[0]!,
+      } as const
+      await channel.send(progress)
+      const pack = honestPack('liar', request)
+      const named = file(`srv/d\u001b[2J\u009b31m\u202e\nforged`, '')
+      for (const message of messagesOf({ ...pack, entries: [...pack.entries, named.entry] }))
+        await channel.send(message)
+      await channel.receive(['stored'])
+      await channel.send({
+        type: 'finished',
+        localCopy: { kept: false, name: archive, error: osc },
+      })
+    }
+    fake.script = script
+    const printed = [
+      await site.server('run', 'liar', '--json'),
+      await site.server('-v', 'run', 'liar'),
+      await site.server('list', 'liar'),
+      await site.server('list', 'liar', '--json'),
+      await site.server('status'),
+    ]
+    fake.script = ({ channel }) =>
+      channel.send({ type: 'error', code: 'source-failed', message: osc, hint: osc })
+    printed.push(await site.server('-v', 'run', 'liar'), await site.server('list', 'liar'))
+    assert.deepEqual(
+      printed.map(({ code }) => code),
+      [0, 0, 0, 0, 0, 1, 0],
+    )
+    const log = readFileSync(join(site.repository, 'backup-server.log'), 'utf8')
+    for (const text of [log, ...printed.flatMap(({ stdout, stderr }) => [stdout, stderr])]) {
+      assert.doesNotMatch(text, commands)
+      assert.ok(!text.split('\n').some((line) => line.startsWith('forged')))
+    }
+    // Every line of the log is one object still.
+    assert.ok(site.serverLog().every((line) => typeof line.level === 'string'))
+  })
+})
