@@ -53,6 +53,7 @@ test('a run is kept as it began and ended', () => {
     host: 'web1',
     kind: 'full',
     generation: id,
+    pinned: false,
     outcome: 'complete',
     startedAtMs: 1000,
     finishedAtMs: 2000,

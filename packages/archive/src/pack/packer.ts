@@ -1,6 +1,8 @@
 import { createHash, hash } from 'node:crypto'
 import { constants } from 'node:fs'
 import type { ArchiveEnd, Counts, Entry, EntryType } from '../entry.ts'
+import { ArchiveError } from '../errors.ts'
+import { checkEntryLimits } from '../index-row.ts'
 import {
   close,
   describeErrno,
@@ -196,6 +198,7 @@ class Packer implements Visitor {
     const entry = this.#entry(found, 'file', status)
     if (this.#packHardLink(entry)) return
     entry.size = status.size
+    if (!this.#isWithinLimits(entry)) return
     this.#sinks.blocks.write(encodeEntryHeader(entry))
     const offset = this.#sinks.blocks.offset
     entry.digest = this.#copyContent(entry, fd)
@@ -308,7 +311,20 @@ class Packer implements Visitor {
     return true
   }
 
+  /** What the format cannot hold must not begin in the tar stream either. */
+  #isWithinLimits(entry: Entry): boolean {
+    try {
+      checkEntryLimits(entry)
+      return true
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error
+      this.problem('unreadable', entry.path, error.message)
+      return false
+    }
+  }
+
   #writeEntry(entry: Entry): void {
+    if (!this.#isWithinLimits(entry)) return
     if (!this.#listOnly) this.#sinks.blocks.write(encodeEntryHeader(entry))
     this.#index(entry)
   }

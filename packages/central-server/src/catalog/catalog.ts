@@ -28,6 +28,8 @@ export interface Run {
   kind: RunKind
   /** The full run that its versions begin with; `null` where it left none. */
   generation: number | null
+  /** It stays, whatever retention says. */
+  pinned: boolean
   /** `running` until it is one of the four. */
   outcome: Outcome | 'running'
   startedAtMs: number
@@ -170,6 +172,11 @@ export class Catalog implements Disposable {
     return withCatalogErrors(this.file, () => this.statements.archiveNames.all(host))
   }
 
+  /** Makes a run stay, or leaves it to retention again. False where there is no such run with an archive. */
+  setPinned(id: number, pinned: boolean): boolean {
+    return this.transaction(() => this.statements.setPinned.run({ id, pinned: Number(pinned) }).changes === 1)
+  }
+
   /** Removes a run that came to nothing and is not to be seen; its versions were purged before. */
   forgetRun(id: number): void {
     this.transaction(() => this.statements.deleteRun.run(id))
@@ -222,6 +229,7 @@ function toRun(row: RunRow): Run {
     host: row.host,
     kind: row.kind as RunKind,
     generation: row.generation,
+    pinned: row.pinned === 1,
     outcome: (row.outcome as Outcome | null) ?? 'running',
     startedAtMs: row.started_at_ms,
     finishedAtMs: row.finished_at_ms,

@@ -9,6 +9,7 @@ export interface RunRow {
   kind: string
   outcome: string | null
   generation: number | null
+  pinned: number
   lease_token: string
   started_at_ms: number
   finished_at_ms: number | null
@@ -104,6 +105,18 @@ export function prepareStatements(database: Database.Database) {
       )
       .pluck(),
     deleteRun: database.prepare<[id: number]>('DELETE FROM runs WHERE id = ?'),
+
+    setPinned: database.prepare<[{ id: number; pinned: number }]>(
+      'UPDATE runs SET pinned = :pinned WHERE id = :id AND archive IS NOT NULL',
+    ),
+    /** Versions of a generation that stand in none of its runs. */
+    purgeUnused: database.prepare<[{ generation: number; limit: number }]>(
+      `DELETE FROM versions WHERE generation = :generation AND (path, first_run) IN (
+         SELECT path, first_run FROM versions AS version WHERE generation = :generation AND NOT EXISTS (
+           SELECT 1 FROM runs WHERE runs.generation = :generation AND runs.id >= version.first_run
+             AND (version.end_run IS NULL OR runs.id < version.end_run))
+         LIMIT :limit)`,
+    ),
 
     addOwner: database.prepare<[{ user: Buffer; group: Buffer }]>(
       'INSERT INTO owners (user_name, group_name) VALUES (:user, :group) ON CONFLICT DO NOTHING',

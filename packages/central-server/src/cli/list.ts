@@ -35,7 +35,7 @@ function describeRuns(runs: readonly Run[]): string[] {
     formatTime(run.startedAtMs),
     run.finishedAtMs === null ? '' : formatDuration(run.finishedAtMs - run.startedAtMs),
     run.kind,
-    run.outcome,
+    run.pinned ? `${run.outcome}, pinned` : run.outcome,
     formatCount(run.counts.files ?? 0),
     formatBytes(run.contentBytes),
     run.archive === null ? '' : formatBytes(run.archive.bytes),

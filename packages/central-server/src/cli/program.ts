@@ -11,6 +11,8 @@ import { initCommand } from './init.ts'
 import { Invocation, type Surroundings } from './invocation.ts'
 import { listCommand } from './list.ts'
 import { lsCommand } from './ls.ts'
+import { pinCommand, unpinCommand } from './pin.ts'
+import { pruneCommand } from './prune.ts'
 import { reportError } from './report-error.ts'
 import { runCommand } from './run.ts'
 import { statusCommand } from './status.ts'
@@ -27,6 +29,9 @@ const commands: readonly CommandDefinition[] = [
   lsCommand,
   findCommand,
   verifyCommand,
+  pruneCommand,
+  pinCommand,
+  unpinCommand,
   catalogRebuildCommand,
 ]
 

@@ -2,12 +2,14 @@ import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Problem } from '../errors.ts'
+import type { RetentionPolicy } from '../retention/plan.ts'
 import { durationSchema } from './duration.ts'
 import { addressSchema, compressionLevelSchema, excludeSchema, pathsSchema, portSchema } from './fields.ts'
 import { homePaths } from './home.ts'
 import { hostNameExpectation, isHostName } from './host-name.ts'
 import { findModuleFolderProblems, type ModuleLoader } from './module.ts'
 import { type PasswordEnvironment, type PasswordSource, passwordSchema, readPassword } from './password.ts'
+import { type RetentionConfig, retentionSchema } from './retention.ts'
 import type { Secret } from './secret.ts'
 import type { HostDefaults } from './settings.ts'
 import { checkShape } from './shape.ts'
@@ -28,6 +30,8 @@ export interface HostConfig {
   expectEvery?: string
   /** Of zstd, 1 (fast) to 19 (small). */
   compressionLevel?: number
+  /** What stays of the host's runs, in place of what the settings say. */
+  retention?: RetentionConfig
   /** `true` leaves the host out, unless it is named on the command line. */
   disabled?: boolean
 }
@@ -45,6 +49,7 @@ export interface Host {
   exclude: string[]
   expectEveryMs: number
   compressionLevel: number
+  retention: RetentionPolicy
   disabled: boolean
 }
 
@@ -62,6 +67,7 @@ const hostSchema = z.strictObject(
     exclude: excludeSchema.default([]),
     expectEvery: durationSchema.optional(),
     compressionLevel: compressionLevelSchema.optional(),
+    retention: retentionSchema.optional(),
     disabled: z.boolean('true or false').default(false),
   },
   'an object that describes a host',
@@ -145,6 +151,7 @@ async function readHost(
       exclude: [...defaults.exclude, ...data.exclude],
       expectEveryMs: data.expectEvery ?? defaults.expectEveryMs,
       compressionLevel: data.compressionLevel ?? defaults.compressionLevel,
+      retention: data.retention ?? defaults.retention,
       disabled: data.disabled,
     },
   }

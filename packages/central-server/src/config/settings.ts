@@ -2,10 +2,12 @@ import { lstatSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import type { Problem } from '../errors.ts'
+import type { RetentionPolicy } from '../retention/plan.ts'
 import { durationSchema, parseDuration } from './duration.ts'
 import { compressionLevelSchema, excludeSchema, integer, pathSchema, portSchema } from './fields.ts'
 import { homePaths } from './home.ts'
 import type { ModuleLoader } from './module.ts'
+import { type RetentionConfig, retentionSchema } from './retention.ts'
 import { checkShape } from './shape.ts'
 
 /** What `settings.ts` may say: settings of the server as a whole. */
@@ -40,7 +42,13 @@ export interface Settings {
     expectEvery?: string
     /** Patterns that are left out on every host, besides its own. */
     exclude?: string[]
+    /** What stays of a host's runs; everything if not given. */
+    retention?: RetentionConfig
   }
+  /** When runs that no rule keeps are removed: after each run of their host if not given, or only by `prune`. */
+  prune?: 'after-run' | 'by-hand'
+  /** How long archives that were removed can still be got back from the folder `trash` of the repository; `'7 days'` if not given. */
+  trash?: string
 }
 
 /** Settings after they were read and checked: paths are absolute, everything has a value. */
@@ -53,6 +61,8 @@ export interface ServerSettings {
   connection: { timeoutMs: number; attempts: number; pauseMs: number }
   log: { file: string | null; level: 'error' | 'warn' | 'info' | 'debug' }
   defaults: HostDefaults
+  prune: 'after-run' | 'by-hand'
+  trashMs: number
 }
 
 export interface HostDefaults {
@@ -60,6 +70,7 @@ export interface HostDefaults {
   compressionLevel: number
   expectEveryMs: number
   exclude: string[]
+  retention: RetentionPolicy
 }
 
 export const hostDefaults: Readonly<HostDefaults> = {
@@ -67,6 +78,7 @@ export const hostDefaults: Readonly<HostDefaults> = {
   compressionLevel: 3,
   expectEveryMs: parseDuration('26 hours')!,
   exclude: [],
+  retention: {},
 }
 
 const logLevels = ['error', 'warn', 'info', 'debug'] as const
@@ -102,10 +114,13 @@ const settingsSchema = z.strictObject(
           compressionLevel: compressionLevelSchema.default(hostDefaults.compressionLevel),
           expectEvery: durationSchema.default(hostDefaults.expectEveryMs),
           exclude: excludeSchema.default([]),
+          retention: retentionSchema.default({}),
         },
         'an object',
       )
       .prefault({}),
+    prune: z.enum(['after-run', 'by-hand'], "'after-run' or 'by-hand'").default('after-run'),
+    trash: durationSchema.default(parseDuration('7 days')!),
   },
   'an object of settings',
 )
@@ -142,7 +157,10 @@ function normalize(home: string, data: z.output<typeof settingsSchema>): ServerS
       compressionLevel: defaults.compressionLevel,
       expectEveryMs: defaults.expectEvery,
       exclude: defaults.exclude,
+      retention: defaults.retention,
     },
+    prune: data.prune,
+    trashMs: data.trash,
   }
 }
 

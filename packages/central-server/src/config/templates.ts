@@ -19,7 +19,13 @@ export default {
   // log: { file: '/var/log/backup-server.log', level: 'info' },
 
   // For hosts whose modules do not say otherwise.
-  // defaults: { port: 7911, compressionLevel: 3, expectEvery: '26 hours', exclude: ['*.tmp'] },
+  // defaults: {
+  //   port: 7911,
+  //   compressionLevel: 3,
+  //   expectEvery: '26 hours',
+  //   exclude: ['*.tmp'],
+  //   retention: { daily: 7, weekly: 4, monthly: 12, yearly: 'always' }, // without it, everything stays
+  // },
 } satisfies Settings
 `
 }

@@ -13,6 +13,7 @@ import { listArchives, planStalePartials, removePartials } from '../storage/arch
 import { type ArchiveWriter, createArchive, isNameTaken } from '../storage/archive-writer.ts'
 import { adoptArchives } from './adopt-archives.ts'
 import { backupRequest } from './backup-request.ts'
+import { applyPrune, planPrune } from './prune.ts'
 import type { ServerContext } from './server-context.ts'
 
 /** What is told while a host is backed up. */
@@ -63,6 +64,7 @@ export async function backUpHost(
     using lease = takeLease(context.catalog, host.name)
     await adoptArchives(context, lease)
     await work.run(lease)
+    if (context.settings.prune === 'after-run') await work.prune()
   } catch (error) {
     work.fail(error)
   }
@@ -127,6 +129,18 @@ class HostRun {
       this.fail(error)
       catalog.finishRun(id, this.#record())
       purgeRun(catalog, id)
+    }
+  }
+
+  /** After a good run only: a host that cannot be backed up keeps what it has. The lease is still held. */
+  async prune(): Promise<void> {
+    if (this.result.outcome !== 'complete' && this.result.outcome !== 'complete-with-changes') return
+    try {
+      const plan = planPrune(this.#context, this.#host)
+      if (plan.refusal !== null) this.#warn({ code: 'retention-refused', path: null, message: plan.refusal })
+      await applyPrune(this.#context, plan)
+    } catch (error) {
+      this.#warn({ code: 'retention-failed', path: null, message: (error as Error).message })
     }
   }
 

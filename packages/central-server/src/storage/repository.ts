@@ -55,14 +55,18 @@ export async function openRepository(folder: string): Promise<Repository> {
   return describeRepository(folder, id)
 }
 
-/** Folder of a host's archives. Throws where `host` is no good name, and so might lead elsewhere. */
-export function hostFolder(repository: Repository, host: string): string {
+/** Folder of a host's archives, or of those it has in the trash. Throws where `host` is no good name, and so might lead elsewhere. */
+export function hostFolder(
+  repository: Repository,
+  host: string,
+  area: 'archives' | 'trash' = 'archives',
+): string {
   if (!isHostName(host)) {
     throw new StorageError('archive-name', `${JSON.stringify(host)} is not the name of a host`, {
       hint: `The name of a host has ${hostNameExpectation}.`,
     })
   }
-  return join(repository.folder, 'archives', host)
+  return join(repository.folder, area, host)
 }
 
 async function readMarker(folder: string): Promise<string | null> {

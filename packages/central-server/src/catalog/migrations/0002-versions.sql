@@ -2,7 +2,9 @@
 -- but not including end_run. A generation begins with a full run and is known by that run's id; the incremental runs that
 -- follow add rows for what changed only. Rows of a run that has not ended well are invisible, and removed by the next.
 
-ALTER TABLE runs ADD COLUMN generation INTEGER REFERENCES runs (id);
+ALTER TABLE runs ADD COLUMN generation INTEGER;
+-- 1: stays, whatever retention says
+ALTER TABLE runs ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
 
 CREATE TABLE owners (
   id         INTEGER PRIMARY KEY,

@@ -1,0 +1,71 @@
+import { Catalog } from '../catalog/catalog.ts'
+import { exitCodeOfError, worstExitCode } from '../exit-codes.ts'
+import { chooseHosts } from '../jobs/choose-hosts.ts'
+import { type PrunePlan, planPrune, pruneHost } from '../jobs/prune.ts'
+import { openRepository } from '../storage/repository.ts'
+import type { CommandDefinition } from './command.ts'
+import { formatTable, formatTime } from './format.ts'
+import { printable } from './printable.ts'
+import { describeError } from './report-error.ts'
+import { reportProblems } from './report-problems.ts'
+
+export const pruneCommand: CommandDefinition = {
+  words: 'prune',
+  summary: 'remove runs that no rule of retention keeps, with a reason for each',
+  example: 'backup-server prune --dry-run',
+  define(command, invocation) {
+    command
+      .argument('[host...]', 'of these hosts only')
+      .option('--dry-run', 'only tell what would be removed')
+    command.action(async (names: string[], options: { dryRun?: boolean }) => {
+      const configuration = await invocation.loadConfiguration()
+      const { settings } = configuration
+      const { hosts, problems } = chooseHosts(configuration, names)
+      const repository = await openRepository(settings.repository)
+      const { now } = invocation.surroundings
+      using catalog = new Catalog(repository.catalogFile, { now })
+      const context = { settings, repository, catalog, now }
+      for (const host of hosts) {
+        try {
+          const plan = options.dryRun ? planPrune(context, host) : await pruneHost(context, host)
+          invocation.report(
+            reportPlan(plan, options.dryRun ?? false),
+            describePlan(plan, options.dryRun ?? false),
+          )
+        } catch (error) {
+          invocation.report({ host: host.name, error: describeError(error) }, [
+            `${host.name}: ${printable(describeError(error).message)}`,
+          ])
+          invocation.exitCode = worstExitCode([invocation.exitCode, exitCodeOfError(error)])
+        }
+      }
+      reportProblems(invocation, problems)
+    })
+  },
+}
+
+function reportPlan({ host, decisions, refusal }: PrunePlan, dryRun: boolean): object {
+  return { host, dryRun, refusal, decisions }
+}
+
+function describePlan({ host, runs, decisions, refusal, hasRules }: PrunePlan, dryRun: boolean): string[] {
+  if (!hasRules)
+    return [
+      `${host}: has no rules, so all of its ${runs.length} runs stay; set retention in its module or in settings.ts`,
+    ]
+  const removed = dryRun ? 'would go' : 'removed'
+  const byId = new Map(runs.map((run) => [run.id, run]))
+  const rows = decisions.map(({ run, action, reasons }) => {
+    const { startedAtMs, outcome } = byId.get(run)!
+    return [
+      host,
+      String(run),
+      formatTime(startedAtMs),
+      outcome,
+      action === 'keep' ? 'stays' : removed,
+      printable(reasons.join(', ')),
+    ]
+  })
+  const table = formatTable(['HOST', 'RUN', 'STARTED', 'OUTCOME', 'DECISION', 'REASON'], rows, [1])
+  return refusal === null ? table : [...table, `${host}: nothing is removed: ${refusal}`]
+}

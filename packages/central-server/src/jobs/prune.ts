@@ -1,0 +1,57 @@
+import type { Catalog, Run } from '../catalog/catalog.ts'
+import { takeLease } from '../catalog/lease.ts'
+import { removeRun } from '../catalog/remove-run.ts'
+import type { Host } from '../config/hosts.ts'
+import type { ServerSettings } from '../config/settings.ts'
+import { hasRules, planRetention, type RetentionPlan } from '../retention/plan.ts'
+import type { Repository } from '../storage/repository.ts'
+import { emptyTrash, moveToTrash } from '../storage/trash.ts'
+
+export interface PruneContext {
+  settings: ServerSettings
+  repository: Repository
+  catalog: Catalog
+  now: () => number
+}
+
+/** What retention says of a host, and what it says it of. */
+export interface PrunePlan extends RetentionPlan {
+  host: string
+  runs: Run[]
+  /** The host has rules; without them nothing is ever removed. */
+  hasRules: boolean
+}
+
+/** Reads the catalog and decides; changes nothing. */
+export function planPrune({ catalog, now }: Pick<PruneContext, 'catalog' | 'now'>, host: Host): PrunePlan {
+  const runs = catalog.runs(host.name).filter(({ archive }) => archive !== null)
+  const retainable = runs.flatMap((run) =>
+    run.outcome === 'running' ? [] : [{ ...run, outcome: run.outcome }],
+  )
+  const plan = planRetention(retainable, host.retention, now(), host.expectEveryMs)
+  return { ...plan, host: host.name, runs, hasRules: hasRules(host.retention) }
+}
+
+/**
+ * Does what a plan says: each run goes from the catalog first and then to the trash, so that a crash leaves an archive
+ * that the next run takes in again, and never a run without its archive. The caller holds the host's lease. Returns the
+ * names of the archives that left the trash for good.
+ */
+export async function applyPrune(context: PruneContext, plan: PrunePlan): Promise<string[]> {
+  const { catalog, repository, settings, now } = context
+  const going = new Set(plan.decisions.filter(({ action }) => action === 'remove').map(({ run }) => run))
+  for (const run of plan.runs) {
+    if (!going.has(run.id)) continue
+    removeRun(catalog, run)
+    await moveToTrash(repository, run.host, run.archive!.name, now())
+  }
+  return emptyTrash(repository, plan.host, settings.trashMs, now())
+}
+
+/** Plans and applies under a lease of its own. Throws `BusyError` where a run of the host is at work. */
+export async function pruneHost(context: PruneContext, host: Host): Promise<PrunePlan> {
+  using _lease = takeLease(context.catalog, host.name)
+  const plan = planPrune(context, host)
+  await applyPrune(context, plan)
+  return plan
+}
