@@ -2,17 +2,20 @@ import type { BytePath } from './path.ts'
 
 /**
  * What an entry is. A `hardlink` is a further name of an object that stands earlier in the same archive under
- * `target`; its first name carries the content.
+ * `target`; its first name carries the content. Indexes and catalogs know a type by its place here: only ever add to
+ * the end.
  */
-export type EntryType =
-  | 'file'
-  | 'directory'
-  | 'symlink'
-  | 'hardlink'
-  | 'fifo'
-  | 'socket'
-  | 'character-device'
-  | 'block-device'
+export const entryTypes = [
+  'file',
+  'directory',
+  'symlink',
+  'hardlink',
+  'fifo',
+  'socket',
+  'character-device',
+  'block-device',
+] as const
+export type EntryType = (typeof entryTypes)[number]
 
 /** A piece of content: `length` bytes at `offset` of the tar stream (decompressed) of an archive. */
 export interface Extent {

@@ -32,6 +32,8 @@ export type ArchiveErrorCode =
   | 'pack-stalled'
   /** The content that came out is not the content that was recorded. */
   | 'content-damaged'
+  /** A restore cannot go on: the target does not take anything any more. */
+  | 'restore-failed'
 
 /** The one error class of this package. Never carries bytes of names or content that have not been made printable. */
 export class ArchiveError extends Error {

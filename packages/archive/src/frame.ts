@@ -55,7 +55,10 @@ export function parseZstdFrame(bytes: Uint8Array, contentBytesMax: number = fram
     throw tooLarge(`a frame needs a window of ${windowBytes} bytes, more than the ${windowBytesMax} allowed`)
   }
   at += contentSizeFlag === 0 ? 1 : 1 << contentSizeFlag
-  const end = endOfBlocks(buffer, at) + checksumBytes
+  const blocks = readBlocks(buffer, at)
+  if (contentBytes < blocks.contentBytesMin || contentBytes > blocks.contentBytesMax)
+    throw invalid(`it names ${contentBytes} bytes of content, which its blocks cannot be`)
+  const end = blocks.end + checksumBytes
   if (end > buffer.length) throw invalid('it is cut off')
   if (end < buffer.length) throw invalid(`${buffer.length - end} bytes follow it`)
   return { contentBytes, windowBytes }
@@ -75,9 +78,17 @@ function windowOf(descriptor: number): number {
   return base + (base / 8) * (descriptor & 7)
 }
 
-/** Follows the block headers from `at` to the end of the last block. */
-function endOfBlocks(buffer: Buffer, start: number): number {
+/**
+ * Follows the block headers from `at` to the end of the last block. What a compressed block holds is not known without
+ * decompressing it, but for its maximum.
+ */
+function readBlocks(
+  buffer: Buffer,
+  start: number,
+): { end: number; contentBytesMin: number; contentBytesMax: number } {
   let at = start
+  let contentBytesMin = 0
+  let compressedBlocks = 0
   for (;;) {
     if (at + 3 > buffer.length) throw invalid('it is cut off')
     const header = buffer.readUIntLE(at, 3)
@@ -88,7 +99,12 @@ function endOfBlocks(buffer: Buffer, start: number): number {
     // A run-length block stands for `size` bytes, but has one.
     at += 3 + (type === 1 ? 1 : size)
     if (at > buffer.length) throw invalid('it is cut off')
-    if ((header & 1) === 1) return at
+    if (type === 2) compressedBlocks++
+    else contentBytesMin += size
+    if ((header & 1) === 1) {
+      const contentBytesMax = contentBytesMin + compressedBlocks * blockBytesMax
+      return { end: at, contentBytesMin, contentBytesMax }
+    }
   }
 }
 

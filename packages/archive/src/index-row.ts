@@ -1,4 +1,4 @@
-import type { Entry, EntryType, Extent } from './entry.ts'
+import { type Entry, type EntryType, type Extent, entryTypes } from './entry.ts'
 import { ArchiveError } from './errors.ts'
 import {
   archiveNameBytesMax,
@@ -28,18 +28,10 @@ import {
 const rowFields = 21
 const digestBytes = 32
 
-/** The number of a type is its place here: only ever add to the end. */
-const types: readonly EntryType[] = [
-  'file',
-  'directory',
-  'symlink',
-  'hardlink',
-  'fifo',
-  'socket',
-  'character-device',
-  'block-device',
-]
-const typeCodes = Object.fromEntries(types.map((type, code) => [type, code])) as Record<EntryType, number>
+const typeCodes = Object.fromEntries(entryTypes.map((type, code) => [type, code])) as Record<
+  EntryType,
+  number
+>
 
 const changedWhileReadMark = 1
 const ancestorMark = 2
@@ -205,7 +197,7 @@ export function readRow(reader: MsgpackReader, archives: readonly string[], kind
     throw reader.error(`entry: ${rowFields} fields expected`)
   }
   const path = readSafePath(reader, 'path')
-  const type = types[reader.unsigned(types.length - 1, 'type')]!
+  const type = entryTypes[reader.unsigned(entryTypes.length - 1, 'type')]!
   const entry: Entry = {
     path,
     type,

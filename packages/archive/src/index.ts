@@ -29,5 +29,18 @@ export type { Root } from './pack/walk.ts'
 export { PartialFile, partialSuffix, syncFolder } from './partial-file.ts'
 export * from './path.ts'
 export * from './reader.ts'
+export { ContentReader } from './restore/content-reader.ts'
+export type { Action, Overwrite } from './restore/decision.ts'
+export { type PlannedStep, planRestore } from './restore/plan-restore.ts'
+export type {
+  RestoreObserver,
+  RestoreProblem,
+  RestoreProgress,
+  RestoreReport,
+  Unset,
+} from './restore/report.ts'
+export { restoreTree } from './restore/restore-tree.ts'
+export type { EntryOrder, RestoreSource } from './restore/source.ts'
+export type { RestoreOptions } from './restore/work.ts'
 export { type FramePlace, SeekTable } from './seek-table.ts'
 export { encodeEntryHeader, endOfArchive, paddingBytes, tarBlockBytes } from './tar-header.ts'

@@ -17,6 +17,9 @@ export type Action = 'create' | 'replace' | 'update' | 'keep' | 'equal'
  */
 export const unfinishedMode = 0o1700
 
+/** Set-group-id, which a new folder has from the folder that it is made in. */
+const inheritedBit = 0o2000
+
 /**
  * The one place where it is decided what a restore does. Pure. `entry` is no `hardlink`: those are decided as what
  * they are a name of. `self` is the user that restores.
@@ -39,7 +42,7 @@ export function decide(entry: Entry, standing: Standing | null, overwrite: Overw
 
 /** Whether a folder was made by a restore of this user that has not finished it. */
 export function isUnfinished({ mode, uid }: Standing, self: number): boolean {
-  return mode === unfinishedMode && uid === self
+  return (mode & ~inheritedBit) === unfinishedMode && uid === self
 }
 
 function isEqual(entry: Entry, standing: Standing): boolean {

@@ -87,7 +87,8 @@ export class RestoreRecord {
 
   unset(kind: Unset, path: BytePath, negativeErrno: number): void {
     const { notSet } = this.report
-    const noted = (notSet[kind] ??= { count: 0, reason: describeErrno(negativeErrno), examples: [] })
+    const noted = notSet[kind] ?? { count: 0, reason: describeErrno(negativeErrno), examples: [] }
+    notSet[kind] = noted
     noted.count++
     if (noted.examples.length < examplesMax) noted.examples.push(path)
   }

@@ -9,8 +9,13 @@ import { prepareStatements, type RunRow, type Statements } from './statements.ts
 /** How many warnings of a run are kept; all are counted. */
 export const warningsKeptMax = 1000
 
-/** Messages of errors and warnings are cut to this. */
+/** Messages of errors and warnings, and the paths that warnings are about, are cut to this. */
 export const messageLengthMax = 4096
+
+/** What of a text from elsewhere is kept: a thousand warnings with paths of 256 KiB would fill the memory. */
+export function cutText(text: string): string {
+  return text.length > messageLengthMax ? `${text.slice(0, messageLengthMax - 1)}…` : text
+}
 
 /** What was counted in a run, by name, like `files` or `directories`. */
 export type RunCounts = Record<string, number>
@@ -208,7 +213,7 @@ function toFinishParameters(id: number, result: RunResult, finishedAtMs: number)
     generation: result.archive === null ? null : id,
     finishedAtMs,
     errorCode: result.error?.code ?? null,
-    errorMessage: result.error?.message.slice(0, messageLengthMax) ?? null,
+    errorMessage: result.error && cutText(result.error.message),
     archive: result.archive?.name ?? null,
     digest: result.archive?.digest ?? null,
     archiveBytes: result.archive?.bytes ?? 0,
@@ -220,7 +225,11 @@ function toFinishParameters(id: number, result: RunResult, finishedAtMs: number)
 }
 
 function cutWarning(warning: RunWarning): RunWarning {
-  return { ...warning, message: warning.message.slice(0, messageLengthMax) }
+  return {
+    ...warning,
+    path: warning.path === null ? null : cutText(warning.path),
+    message: cutText(warning.message),
+  }
 }
 
 function toRun(row: RunRow): Run {

@@ -1,4 +1,4 @@
-import type { BytePath, Entry, EntryType, Extent } from '@central-backup/archive'
+import { type BytePath, type Entry, type EntryType, type Extent, entryTypes } from '@central-backup/archive'
 
 /** A row of `versions`, with the names of its owner. Columns are explained in the schema. */
 export interface VersionRow {
@@ -31,23 +31,11 @@ export interface VersionRow {
   marks: number
 }
 
-/** The number of a type is its place here, as in the schema. */
-const types: readonly EntryType[] = [
-  'file',
-  'directory',
-  'symlink',
-  'hardlink',
-  'fifo',
-  'socket',
-  'character-device',
-  'block-device',
-]
-
 const changedWhileReadMark = 1
 const ancestorMark = 2
 
 export function typeNumber(type: EntryType): number {
-  return types.indexOf(type)
+  return entryTypes.indexOf(type)
 }
 
 /** A path as it is stored: `memcmp` of two keys is `comparePaths` of the paths. */
@@ -101,7 +89,7 @@ export function toVersionValues(
 export function toEntry(row: VersionRow, archiveOf: (run: number) => string): Entry {
   return {
     path: pathOfSortKey(row.path),
-    type: types[row.type]!,
+    type: entryTypes[row.type]!,
     mode: row.mode,
     uid: row.uid,
     gid: row.gid,

@@ -2,6 +2,7 @@ import { Catalog } from '../catalog/catalog.ts'
 import { chooseHome, findHome } from '../config/home.ts'
 import { type Configuration, loadConfiguration } from '../config/load.ts'
 import type { ExitCode } from '../exit-codes.ts'
+import { escapeJson } from '../json-text.ts'
 import { openRepository } from '../storage/repository.ts'
 import { printable } from './printable.ts'
 
@@ -64,7 +65,7 @@ export class Invocation {
    * without. Names and paths in the lines have gone through `printable`.
    */
   report(value: unknown, lines: readonly string[]): void {
-    const text = this.options.json ? JSON.stringify(value) : lines.join('\n')
+    const text = this.options.json ? escapeJson(JSON.stringify(value)) : lines.join('\n')
     this.surroundings.stdout.write(`${text}\n`)
   }
 

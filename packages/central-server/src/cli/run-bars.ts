@@ -8,7 +8,8 @@ export interface Bars {
   update(name: string, bytes: number, fields: { phase: string; entries: string; path: string }): void
   end(name: string): void
   print(line: string): void
-  close(rest: { write(text: string): unknown }): void
+  /** Prints what has not been shown yet, and gives the terminal back. */
+  close(): void
 }
 
 const refreshPerSecond = 5
@@ -37,7 +38,11 @@ export function openBars(): Bars {
       bars.delete(name)
     },
     print: (line) => multi.log(`${line}\n`),
-    close: () => multi.stop(),
+    close() {
+      // Lines are shown with the next refresh, which would not come any more. Missing in the types.
+      ;(multi as unknown as { update(): void }).update()
+      multi.stop()
+    },
   }
 }
 

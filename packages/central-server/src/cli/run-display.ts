@@ -13,10 +13,7 @@ const warningsShownMax = 20
 const plainProgressIntervalMs = 30_000
 
 /** Follows a run for a person at a terminal: a bar for each host, and lines above them. */
-export function watchOnTerminal(
-  invocation: Invocation,
-  expectedBytes: (host: string) => number | null,
-): BackUpObserver & Disposable {
+export function watchOnTerminal(expectedBytes: (host: string) => number | null): BackUpObserver & Disposable {
   const bars = openBars()
   return {
     onBegin: (host) =>
@@ -25,7 +22,7 @@ export function watchOnTerminal(
       bars.end(result.host)
       for (const line of describeEnd(result)) bars.print(line)
     },
-    [Symbol.dispose]: () => bars.close(invocation.surroundings.stderr),
+    [Symbol.dispose]: () => bars.close(),
   }
 }
 

@@ -68,7 +68,7 @@ function chooseDisplay(invocation: Invocation, context: ServerContext): BackUpOb
   const { json, quiet } = invocation.options
   if (json) return jsonLines(invocation)
   if (!process.stderr.isTTY || quiet) return watchInLines(invocation)
-  return watchOnTerminal(invocation, (host) => context.catalog.lastGoodRun(host)?.contentBytes ?? null)
+  return watchOnTerminal((host) => context.catalog.lastGoodRun(host)?.contentBytes ?? null)
 }
 
 /** One JSON object a line, each with `event` and `host`. */

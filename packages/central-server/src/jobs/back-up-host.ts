@@ -2,15 +2,15 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { formatArchiveName, type Outcome, type RunKind, textFromBytes } from '@central-backup/archive'
 import { type Channel, finishedMsMax, type MessageOf, ProtocolError } from '@central-backup/protocol'
 import type { RunCounts, RunResult, RunWarning } from '../catalog/catalog.ts'
-import { warningsKeptMax } from '../catalog/catalog.ts'
+import { cutText, warningsKeptMax } from '../catalog/catalog.ts'
 import { type Lease, takeLease } from '../catalog/lease.ts'
 import { purgeRun, RunRecorder } from '../catalog/record-run.ts'
 import type { Host } from '../config/hosts.ts'
 import { BackupError, StorageError } from '../errors.ts'
 import { openSession } from '../session/open-session.ts'
 import { type ReceivedRun, type RunObserver, receiveRun, summaryFault } from '../session/receive-run.ts'
-import { listArchives, planStalePartials, removePartials } from '../storage/archive-list.ts'
-import { type ArchiveWriter, createArchive, isNameTaken } from '../storage/archive-writer.ts'
+import { isNameTaken, listArchives, planStalePartials, removePartials } from '../storage/archive-list.ts'
+import { type ArchiveWriter, createArchive } from '../storage/archive-writer.ts'
 import { adoptArchives } from './adopt-archives.ts'
 import { backupRequest } from './backup-request.ts'
 import { applyPrune, planPrune } from './prune.ts'
@@ -191,7 +191,7 @@ class HostRun {
     await expectArchiveName(channel, request)
     const writer = await createArchive(this.#context.repository, this.#host.name, request)
     try {
-      const received = await receiveRun(channel, this.#host.name, writer, this.#collecting(id))
+      const received = await receiveRun(channel, request, writer, this.#collecting(id))
       await this.#refuseFaulty(received, writer)
       this.#takeSummary(received)
       if (received.summary.outcome === 'failed') throw new NothingPackedError()
@@ -272,7 +272,7 @@ class HostRun {
       },
       onWarning: (warning) => {
         this.#observer.onWarning?.(warning)
-        const path = warning.path === null ? null : textFromBytes(warning.path)
+        const path = warning.path === null ? null : cutText(textFromBytes(warning.path))
         this.#warn({ code: warning.code, path, message: warning.message })
       },
     }

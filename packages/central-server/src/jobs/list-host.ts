@@ -45,7 +45,7 @@ async function listHost(context: ServerContext, host: Host, observer: ListObserv
     })
     try {
       await channel.send({ type: 'check', ...selectionOf(host) })
-      const { summary } = await receiveRun(channel, host.name, null, {
+      const { summary } = await receiveRun(channel, { host: host.name }, null, {
         onEntries: (entries) => {
           for (const entry of entries) observer.onEntry(host.name, entry)
         },

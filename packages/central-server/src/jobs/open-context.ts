@@ -4,6 +4,7 @@ import { destination, type Logger, pino, stdTimeFunctions } from 'pino'
 import { Catalog } from '../catalog/catalog.ts'
 import { endInterruptedRuns } from '../catalog/lease.ts'
 import type { ServerSettings } from '../config/settings.ts'
+import { escapeJson } from '../json-text.ts'
 import { readServerCredentials } from '../pki/folder.ts'
 import { openRepository } from '../storage/repository.ts'
 import type { ServerContext } from './server-context.ts'
@@ -42,7 +43,8 @@ export async function openContext(
 function openLog({ log: { file, level } }: ServerSettings): { log: Logger; flush: () => void } {
   if (file === null) return { log: pino({ enabled: false }), flush: () => {} }
   const stream = destination({ dest: file, sync: true, append: true, mode: 0o600 })
+  const escaping = { write: (line: string) => stream.write(escapeJson(line)) }
   const formatters = { level: (label: string) => ({ level: label }) }
-  const log = pino({ level, base: null, timestamp: stdTimeFunctions.isoTime, formatters }, stream)
+  const log = pino({ level, base: null, timestamp: stdTimeFunctions.isoTime, formatters }, escaping)
   return { log, flush: () => stream.flushSync() }
 }

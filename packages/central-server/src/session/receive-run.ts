@@ -2,6 +2,7 @@ import {
   ArchiveAssembly,
   type ArchiveEnd,
   ArchiveError,
+  type ArchiveHeader,
   type AssembledArchive,
   type BytePath,
   bytePathFromBuffer,
@@ -12,9 +13,25 @@ import {
   IndexSequence,
   indexBatchBytesMax,
   indexFrameMagic,
+  quotePath,
+  type RunKind,
   unwrapSkippable,
 } from '@central-backup/archive'
-import { type Channel, type MessageOf, ProtocolError, stallMsMax } from '@central-backup/protocol'
+import {
+  type Channel,
+  type Counts,
+  type MessageOf,
+  ProtocolError,
+  stallMsMax,
+  warningsMax,
+} from '@central-backup/protocol'
+
+/** What the agent was asked for, and its index has to say of itself. A listing is of no kind and no time. */
+export interface RequestedRun {
+  host: string
+  kind?: RunKind
+  startedAtMs?: number
+}
 
 /** What is told while a run comes in. Paths are absolute. */
 export interface RunObserver {
@@ -51,11 +68,11 @@ const kinds = ['entries', 'frame', 'warning', 'progress', 'summary'] as const
  */
 export async function receiveRun(
   channel: Channel,
-  host: string,
+  requested: RequestedRun,
   sink: ArchiveSink | null,
   observer: RunObserver,
 ): Promise<ReceivedRun> {
-  const receiver = new RunReceiver(host, sink, observer)
+  const receiver = new RunReceiver(requested, sink, observer)
   try {
     for (;;) {
       const message = await channel.receive(kinds)
@@ -71,7 +88,7 @@ export async function receiveRun(
 }
 
 class RunReceiver {
-  readonly #host: string
+  readonly #requested: RequestedRun
   readonly #sink: ArchiveSink | null
   readonly #observer: RunObserver
   readonly #assembly = new ArchiveAssembly()
@@ -79,11 +96,14 @@ class RunReceiver {
   readonly #kind: IndexKind
   readonly #watch = new StallWatch()
   #end: ArchiveEnd | null = null
+  #warnings = 0
+  /** Where the last content ends that an entry has in this archive. */
+  #contentEnd = 0
   /** One message is written while the next is received. */
   #writing: Promise<void> = Promise.resolve()
 
-  constructor(host: string, sink: ArchiveSink | null, observer: RunObserver) {
-    this.#host = host
+  constructor(requested: RequestedRun, sink: ArchiveSink | null, observer: RunObserver) {
+    this.#requested = requested
     this.#sink = sink
     this.#observer = observer
     this.#kind = sink === null ? 'listing' : 'archive'
@@ -101,6 +121,9 @@ class RunReceiver {
         this.#takeEntries(message.payload)
         return this.#write(message.payload)
       case 'warning':
+        // One more than the limit: the last says how many there were beyond it.
+        if (++this.#warnings > warningsMax + 1)
+          throw new ProtocolError('message-out-of-turn', `more than ${warningsMax} warnings arrived`)
         return this.#observer.onWarning?.({ ...message, path: pathOf(message.path) })
       case 'progress': {
         const { phase, entries, contentBytes } = message
@@ -125,6 +148,10 @@ class RunReceiver {
         `the summary says ${summary.outcome}, and the index ${this.#end?.outcome}`,
       )
     }
+    if (!areEqual(summary.counts, this.#end.counts))
+      throw new ProtocolError('message-malformed', 'the summary counts something else than the index')
+    if (this.#contentEnd > this.#assembly.tarBytes)
+      throw new ProtocolError('message-malformed', 'the index names content that was not sent')
     const assembled = this.#assembly.finish()
     if (this.#sink === null) return { summary, assembled: null }
     await this.#write(assembled.seekTable)
@@ -138,11 +165,31 @@ class RunReceiver {
       this.#kind,
     )
     this.#index.accept(batch)
-    if (batch.header !== null && batch.header.host !== this.#host) {
-      throw new ProtocolError('wrong-host', `the index is of host ${batch.header.host}, not of ${this.#host}`)
-    }
+    if (batch.header !== null) this.#checkHeader(batch.header)
+    for (const entry of batch.entries) this.#checkContent(entry)
     this.#end = batch.end
     this.#observer.onEntries?.(batch.entries)
+  }
+
+  #checkHeader(header: ArchiveHeader): void {
+    const { host, kind = header.kind, startedAtMs = header.startedAtMs } = this.#requested
+    if (header.host !== host)
+      throw new ProtocolError('wrong-host', `the index is of host ${header.host}, not of ${host}`)
+    if (header.kind !== kind || header.startedAtMs !== startedAtMs)
+      throw new ProtocolError(
+        'message-malformed',
+        'the index is of another run than the one that was asked for',
+      )
+  }
+
+  #checkContent({ path, extents }: Entry): void {
+    for (const { archive, offset, length } of extents) {
+      if (archive === null) this.#contentEnd = Math.max(this.#contentEnd, offset + length)
+      else if (this.#requested.kind === 'full') {
+        const message = `the index of a full run says that ${quotePath(path)} lies in the archive ${archive}`
+        throw new ProtocolError('message-malformed', message)
+      }
+    }
   }
 
   async #write(bytes: Buffer): Promise<void> {
@@ -172,15 +219,19 @@ export function summaryFault({ summary, assembled }: ReceivedRun): string | null
   return null
 }
 
-/** Progress whose numbers stand still is none. */
+function areEqual(a: Counts, b: Counts): boolean {
+  return (Object.keys(a) as (keyof Counts)[]).every((name) => a[name] === b[name])
+}
+
+/** Progress whose numbers stand still, or go back and forth, is none. */
 class StallWatch {
-  #seen = -1
+  #most = -1
   #sinceMs = 0
 
   check(counter: number): void {
     const now = performance.now()
-    if (counter !== this.#seen) {
-      this.#seen = counter
+    if (counter > this.#most) {
+      this.#most = counter
       this.#sinceMs = now
     } else if (now - this.#sinceMs > stallMsMax) {
       throw new ProtocolError(

@@ -1,6 +1,12 @@
 import { lstat, readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type ArchiveName, parseArchiveName, parsePartialName, syncFolder } from '@central-backup/archive'
+import {
+  type ArchiveName,
+  formatArchiveName,
+  parseArchiveName,
+  parsePartialName,
+  syncFolder,
+} from '@central-backup/archive'
 import { StorageError } from '../errors.ts'
 import { withStorageErrors } from './failure.ts'
 import { hostFolder, type Repository } from './repository.ts'
@@ -53,6 +59,16 @@ export async function listArchives(
         partials.push({ name, bytes: stats.size, modifiedAtMs: stats.mtimeMs, ...partial })
     }
     return { archives, partials }
+  })
+}
+
+/** Whether a host has an archive of that name already, or what a run left that would have made it. */
+export async function isNameTaken(repository: Repository, host: string, name: ArchiveName): Promise<boolean> {
+  const folder = hostFolder(repository, host)
+  const archive = formatArchiveName(name)
+  return withStorageErrors(`list ${folder}`, async () => {
+    const names = await readNames(folder)
+    return names.some((found) => found === archive || parsePartialName(found)?.archive === archive)
   })
 }
 

@@ -1,12 +1,6 @@
 import { lstat, mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import {
-  type ArchiveName,
-  formatArchiveName,
-  PartialFile,
-  partialSuffix,
-  syncFolder,
-} from '@central-backup/archive'
+import { type ArchiveName, formatArchiveName, PartialFile, syncFolder } from '@central-backup/archive'
 import { StorageError } from '../errors.ts'
 import { withStorageErrors } from './failure.ts'
 import { hostFolder, type Repository } from './repository.ts'
@@ -26,15 +20,6 @@ export async function createArchive(
   return withStorageErrors(`create ${path}`, async () => {
     await makeHostFolder(folder)
     return new ArchiveWriter(archive, await nameTakenAsExists(path, () => PartialFile.create(path)))
-  })
-}
-
-/** Whether an archive of that name is there already, or its partial. */
-export async function isNameTaken(repository: Repository, host: string, name: ArchiveName): Promise<boolean> {
-  const path = join(hostFolder(repository, host), formatArchiveName(name))
-  return withStorageErrors(`look for ${path}`, async () => {
-    const found = await Promise.all([path, path + partialSuffix].map(isThere))
-    return found.includes(true)
   })
 }
 
@@ -111,16 +96,6 @@ async function makeHostFolder(folder: string): Promise<void> {
     if (code !== 'EEXIST') throw error
     const stats = await lstat(folder)
     if (!stats.isDirectory()) throw new StorageError('storage-failed', `${folder} is not a folder`)
-  }
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await lstat(path)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-    throw error
   }
 }
 

@@ -1,4 +1,4 @@
-import { lstat, mkdir, readdir, rename, rmdir, unlink, utimes } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rename, unlink, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { parseArchiveName, syncFolder } from '@central-backup/archive'
 import { archivePath } from './archive-list.ts'

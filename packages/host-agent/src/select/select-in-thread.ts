@@ -15,6 +15,9 @@ export class SelectError extends Error {
 
 const stallCheckIntervalMs = 500
 
+/** More than the largest selection takes: patterns can ask for any amount, and that is not to end the agent. */
+const heapMebibytesMax = 512
+
 /**
  * `selectPaths` in a thread of its own, given up when the file system does not answer for `stallMs`.
  * Throws a `SelectError`, or the reason of `signal`.
@@ -28,6 +31,7 @@ export function selectInThread(
   const workerData: SelectThreadRequest = { request, state: state.buffer }
   const worker = new Worker(new URL(`./select-worker${import.meta.url.slice(-3)}`, import.meta.url), {
     workerData,
+    resourceLimits: { maxOldGenerationSizeMb: heapMebibytesMax },
   })
   let stallCheck: NodeJS.Timeout | undefined
   let onAbort: (() => void) | undefined

@@ -4,12 +4,11 @@ import {
   compileExclusion,
   type Exclusion,
   isSafePath,
-  isWithin,
   type Root,
   textFromBytes,
 } from '@central-backup/archive'
 import fastGlob from 'fast-glob'
-import { globFileSystem } from './glob-file-system.ts'
+import { findMatches, type GlobMatch } from './glob.ts'
 import { type Resolution, resolvePath, splitPath } from './resolve-path.ts'
 
 export interface SelectRequest {
@@ -42,6 +41,8 @@ export interface Selected {
   /** How many named paths cannot be packed at all. */
   missing: number
 }
+
+type Refusal = Exclude<Resolution, { kind: 'resolved' | 'not-found' }>
 
 /** Roots that one request may select; a pattern that matches more should name a folder. */
 const rootsMax = 200_000
@@ -82,17 +83,26 @@ class PathSelection {
 
   add(written: BytePath): void {
     const path = splitPath(written).join('/') as BytePath
-    if (!written.startsWith('/') || (path !== '' && !isSafePath(path))) {
+    if (!isAcceptable(written, path)) {
       this.#problem('path-invalid', written, 'a path must be absolute, without .. and NUL')
       return
     }
     this.#approach(path)
-    const dynamic = fastGlob.isDynamicPattern(textFromBytes(written))
-    const base = dynamic ? staticBase(path) : path
-    if (!this.#allowed.some((one) => isWithin(base, one))) {
-      this.#problem('path-not-allowed', path, 'the settings of the host do not allow to read it')
-    } else if (dynamic && !this.#exists(path)) this.#addPattern(path, base)
-    else this.#addPath(path, written.endsWith('/'))
+    const alternatives = this.#exists(path) ? [written] : this.#alternatives(written)
+    const found = alternatives.map((alternative) => this.#addAlternative(alternative))
+    if (found.includes(true) || found.length === 0) return
+    if (isPattern(written)) this.#problem('pattern-matched-nothing', path, 'the pattern matches nothing')
+    else this.#problem('path-not-found', path, 'it does not exist')
+  }
+
+  /** What the braces of a pattern stand for: each is taken as if it had been written by itself. */
+  #alternatives(written: BytePath): BytePath[] {
+    try {
+      return expandBraces(textFromBytes(written)).map(bytesFromText)
+    } catch (error) {
+      this.#problem('path-invalid', written, `its braces cannot be expanded: ${(error as Error).message}`)
+      return []
+    }
   }
 
   result(): Selected {
@@ -100,11 +110,13 @@ class PathSelection {
     return { roots: [...this.#roots.values()], problems: this.#problems, missing }
   }
 
-  #addPath(path: BytePath, followLast: boolean): void {
+  /** False where there is no such path. */
+  #addPath(path: BytePath, followLast: boolean): boolean {
     const resolution = resolvePath(path, this.#allowed, followLast)
+    if (resolution.kind === 'not-found') return false
     if (resolution.kind !== 'resolved') {
       this.#unresolved(path, resolution)
-      return
+      return true
     }
     this.#addRoots(resolution.path, resolution.links)
     if (resolution.isLink) {
@@ -114,54 +126,48 @@ class PathSelection {
         `only the link is packed, not what it points at; write /${textFromBytes(path)}/ to follow it`,
       )
     }
+    return true
   }
 
-  #addPattern(pattern: BytePath, base: BytePath): void {
+  /** False where it stands for nothing that is there. A problem with it is told, and then it is true. */
+  #addAlternative(written: BytePath): boolean {
+    const components = splitPath(written)
+    const path = components.join('/') as BytePath
+    const onlyFolders = written.endsWith('/')
+    if (!isPattern(written) || this.#exists(path)) return this.#addPath(path, onlyFolders)
+    const { base, rest } = splitPattern(components)
+    if (!isAcceptable(written, base)) {
+      this.#problem('path-invalid', written, 'a pattern must be absolute, without .. and NUL')
+      return true
+    }
+    if (rest === '') return this.#addPath(base, onlyFolders)
     const resolution = resolvePath(base, this.#allowed, true)
-    if (resolution.kind === 'not-found') {
-      this.#problem('pattern-matched-nothing', pattern, `there is no /${textFromBytes(base)}`)
-      return
-    }
+    if (resolution.kind === 'not-found') return false
     if (resolution.kind !== 'resolved') {
-      this.#unresolved(pattern, resolution)
-      return
+      this.#unresolved(path, resolution)
+      return true
     }
-    const relative = pattern.slice(base === '' ? 0 : base.length + 1)
-    let matched = 0
-    for (const match of this.#expand(resolution.path, textFromBytes(relative as BytePath))) {
-      matched++
-      if (!this.#isExcluded(match, resolution.path)) this.#addRoots(match, resolution.links)
+    const matches = this.#expand(resolution.path, rest, onlyFolders)
+    for (const { path, isDirectory } of matches) {
+      if (!this.#isExcluded(path, resolution.path, isDirectory)) this.#addRoots(path, resolution.links)
     }
-    if (matched === 0) this.#problem('pattern-matched-nothing', pattern, 'the pattern matches nothing')
+    return matches.length > 0
   }
 
-  #expand(base: BytePath, pattern: string): BytePath[] {
-    const fs = globFileSystem(
-      (path, message) => this.#problem('path-unreadable', path.slice(1) as BytePath, message),
-      this.#approach,
-    )
-    const cwd = `/${textFromBytes(base)}`
+  #expand(base: BytePath, pattern: string, onlyDirectories: boolean): GlobMatch[] {
+    const onUnreadable = (path: BytePath, message: string) => this.#problem('path-unreadable', path, message)
     // A folder is packed with all that lies in it, so what ** would add at the end is there already.
     const shortened = pattern.replace(/(^|\/)\*\*(\/\*\*?)*$/, '$1*')
-    const options = {
-      cwd,
-      fs,
-      dot: true,
-      followSymbolicLinks: false,
-      onlyFiles: false,
-      unique: true,
-    } as const
-    return fastGlob
-      .sync(shortened, options)
-      .map((name) => splitPath(`${base}/${bytesFromText(name)}`).join('/') as BytePath)
+    return findMatches(base, shortened, onlyDirectories, { onUnreadable, approach: this.#approach })
   }
 
   /** A match of a pattern, unlike a path that was named, is subject to the excludes, as is all that leads to it. */
-  #isExcluded(path: BytePath, base: BytePath): boolean {
+  #isExcluded(path: BytePath, base: BytePath, isDirectory: boolean): boolean {
     const components = path.split('/') as BytePath[]
     for (let count = splitPath(base).length + 1; count <= components.length; count++) {
       const ancestor = components.slice(0, count).join('/') as BytePath
-      if (this.#exclusion.excludes(ancestor, components[count - 1]!, count < components.length)) return true
+      const folder = isDirectory || count < components.length
+      if (this.#exclusion.excludes(ancestor, components[count - 1]!, folder)) return true
     }
     return false
   }
@@ -181,9 +187,8 @@ class PathSelection {
     return resolvePath(path, this.#allowed, false).kind === 'resolved'
   }
 
-  #unresolved(path: BytePath, resolution: Exclude<Resolution, { kind: 'resolved' }>): void {
-    if (resolution.kind === 'not-found') this.#problem('path-not-found', path, 'it does not exist')
-    else if (resolution.kind === 'unreadable') this.#problem('path-unreadable', path, resolution.message)
+  #unresolved(path: BytePath, resolution: Refusal): void {
+    if (resolution.kind === 'unreadable') this.#problem('path-unreadable', path, resolution.message)
     else this.#problem('path-not-allowed', path, 'the settings of the host do not allow to read it')
   }
 
@@ -192,9 +197,31 @@ class PathSelection {
   }
 }
 
-/** The folder above the first component that has a glob character. */
-function staticBase(pattern: BytePath): BytePath {
-  const magic = pattern.search(/[*?[{\\]|[!+@]?\(/)
-  const slash = pattern.lastIndexOf('/', magic)
-  return pattern.slice(0, Math.max(0, slash)) as BytePath
+function isAcceptable(written: BytePath, path: BytePath): boolean {
+  return written.startsWith('/') && (path === '' || isSafePath(path))
+}
+
+function isPattern(written: BytePath): boolean {
+  return fastGlob.isDynamicPattern(textFromBytes(written))
+}
+
+/** The patterns that a pattern with braces stands for. Throws where they are too long or stand for too many. */
+function expandBraces(pattern: string): string[] {
+  return fastGlob.generateTasks(pattern).flatMap(({ positive }) => positive)
+}
+
+const escaped = /\\(.)/gs
+
+/** Cuts a pattern before its first component that has a glob character; what is before it loses its escapes. */
+function splitPattern(components: readonly BytePath[]): { base: BytePath; rest: string } {
+  const texts = components.map(textFromBytes)
+  const magic = texts.findIndex(hasMagic)
+  const count = magic < 0 ? texts.length : magic
+  const base = texts.slice(0, count).map((text) => text.replace(escaped, '$1'))
+  return { base: bytesFromText(base.join('/')), rest: texts.slice(count).join('/') }
+}
+
+function hasMagic(component: string): boolean {
+  const bare = component.replace(escaped, '')
+  return bare !== '' && fastGlob.isDynamicPattern(bare, { braceExpansion: false })
 }

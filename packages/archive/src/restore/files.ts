@@ -1,0 +1,140 @@
+import { createHash } from 'node:crypto'
+import type { Entry } from '../entry.ts'
+import { syncFile, writeAll } from '../native/libc-write.ts'
+import { setAttributes } from './attributes.ts'
+import type { Action } from './decision.ts'
+import { type Begun, beginFile, discard, place, type Spot } from './placement.ts'
+import { type Standing, standingAt } from './standing.ts'
+import type { RestoreWork } from './work.ts'
+
+/** Restores all files, in the order in which their content is stored. */
+export async function restoreFiles(work: RestoreWork): Promise<void> {
+  work.begin('files')
+  for (const entry of work.source.entries('content', ['file'])) {
+    await work.turn()
+    await restoreFile(work, entry)
+    work.advance(entry.path, 1, 0)
+  }
+}
+
+/**
+ * Restores one file: written beside its place, compared with its digest, given its attributes, and only then its name. A
+ * file that is damaged, or cannot be written, leaves what stood there as it was, and is reported. Returns whether a
+ * file stands there now that counts as the one of the entry.
+ *
+ * What replaces a file is on disk before it does: a power loss then leaves the old content or the new. A file that is
+ * new has nothing to lose, and is synced with all others when the restore ends; one that was cut off by a power loss has
+ * another size, and so is restored again by the next restore.
+ */
+export async function restoreFile(work: RestoreWork, entry: Entry): Promise<boolean> {
+  const spot = work.spot(entry)
+  if (spot === null) return false
+  const standing = standingAt(spot.folder, spot.name, entry.type)
+  if (typeof standing === 'number') {
+    work.failed(entry.path, 'cannot look at what stands there', standing)
+    return false
+  }
+  const action = work.decide(entry, standing)
+  if (action === 'equal' || action === 'keep') {
+    work.advance(entry.path, 0, entry.size)
+    return settle(work, entry, action, standing)
+  }
+  const begun = beginFile(spot)
+  if (typeof begun === 'number') {
+    work.failed(entry.path, 'cannot make the file', begun)
+    return false
+  }
+  return finishFile(work, entry, spot, begun, action)
+}
+
+async function finishFile(
+  work: RestoreWork,
+  entry: Entry,
+  spot: Spot,
+  begun: Begun,
+  action: Action,
+): Promise<boolean> {
+  let placed = false
+  try {
+    if (!(await copyContent(work, entry, begun.fd))) return false
+    setAttributes(begun, entry, work.unsetOf(entry))
+    const synced = action === 'replace' ? syncFile(begun.fd) : 0
+    if (synced < 0) {
+      work.failed(entry.path, 'cannot write the file to disk', synced)
+      return false
+    }
+    placed = true
+    return putInPlace(work, entry, spot, begun, action)
+  } finally {
+    if (!placed) discard(spot, begun)
+  }
+}
+
+/** Gives what was begun its name, and counts it. */
+export function putInPlace(
+  work: RestoreWork,
+  entry: Entry,
+  spot: Spot,
+  begun: Begun,
+  action: Action,
+): boolean {
+  let standing: Standing | null = null
+  const done = place(spot, begun, entry, action, (found) => {
+    standing = found
+    return work.decide(entry, found)
+  })
+  if (typeof done !== 'number') return settle(work, entry, done, standing)
+  work.failed(entry.path, 'cannot give it its name', done)
+  return false
+}
+
+/** Counts what was done for an entry that is no directory. Returns whether what it wants stands there now. */
+export function settle(work: RestoreWork, entry: Entry, action: Action, standing: Standing | null): boolean {
+  const { report } = work.record
+  if (action === 'keep') work.kept(entry.path, standing)
+  else if (action === 'equal') report.equal++
+  else if (entry.type === 'file') {
+    report.restored.files++
+    report.contentBytes += entry.size
+  } else if (entry.type === 'symlink') report.restored.symlinks++
+  else report.restored.specials++
+  return action !== 'keep'
+}
+
+/** Writes the content of a file. False where that is not what was backed up or cannot be written, which is reported. */
+async function copyContent(work: RestoreWork, entry: Entry, fd: number): Promise<boolean> {
+  const hash = createHash('sha256')
+  let bytes = 0
+  let failure = 0
+  try {
+    for await (const piece of work.source.content(entry)) {
+      work.checkSignal()
+      bytes += piece.length
+      // What is more than was backed up is not written: it could go on for ever.
+      if (bytes > entry.size) break
+      hash.update(piece)
+      failure = writeAll(fd, piece)
+      if (failure < 0) break
+      work.advance(entry.path, 0, piece.length)
+      await work.turn()
+    }
+  } catch (error) {
+    work.checkSignal()
+    work.record.problem('damaged', entry.path, error instanceof Error ? error.message : String(error))
+    return false
+  }
+  if (failure < 0) {
+    work.failed(entry.path, 'cannot write the file', failure)
+    return false
+  }
+  const fault = contentFault(entry, bytes, hash.digest())
+  if (fault !== null) work.record.problem('damaged', entry.path, fault)
+  return fault === null
+}
+
+function contentFault(entry: Entry, bytes: number, digest: Buffer): string | null {
+  if (bytes > entry.size) return `its content has more than the ${entry.size} bytes that were backed up`
+  if (bytes < entry.size) return `its content has ${bytes} bytes, and ${entry.size} were backed up`
+  if (entry.digest === null) return 'no SHA-256 was recorded that its content could be compared with'
+  return digest.equals(entry.digest) ? null : 'its content is not what was backed up: its SHA-256 differs'
+}

@@ -1,0 +1,113 @@
+import type { Entry } from '../entry.ts'
+import { close, cName, errno } from '../native/libc.ts'
+import { openPathAt } from '../native/libc-write.ts'
+import type { BytePath } from '../path.ts'
+import { restoreFile } from './files.ts'
+import { beginLink, place } from './placement.ts'
+import { restoreSpecial } from './specials.ts'
+import { type Standing, standingAt, standingOf } from './standing.ts'
+import type { RestoreWork } from './work.ts'
+
+/**
+ * For how many objects it is remembered which of their further names was restored in place of the first one. Beyond it,
+ * names of one object may become several objects of the same content.
+ */
+const copiesMax = 100_000
+
+/**
+ * Restores further names as links to the first one, where that stands in the target as it was backed up. Where it does
+ * not (it was not selected, is damaged, or something else was kept there), the first of the further names gets the
+ * content, and the others become links to that.
+ */
+export async function restoreHardLinks(work: RestoreWork): Promise<void> {
+  work.begin('links')
+  const links = new HardLinks(work)
+  for (const entry of work.source.entries('path', ['hardlink'])) {
+    await work.turn()
+    await links.restore(entry)
+    work.advance(entry.path, 1, 0)
+  }
+}
+
+class HardLinks {
+  readonly #work: RestoreWork
+  /** First names as they were backed up, and the names that stand for them in the target. */
+  readonly #copies = new Map<BytePath, BytePath>()
+
+  constructor(work: RestoreWork) {
+    this.#work = work
+  }
+
+  async restore(link: Entry): Promise<void> {
+    const { source, record } = this.#work
+    const first = source.entryAt(link.target!)
+    if (first === null || first.type === 'hardlink' || first.type === 'directory') {
+      record.problem('damaged', link.path, 'it is a further name of something that is not in the backup')
+      return
+    }
+    const entry: Entry = { ...first, path: link.path }
+    const fd = this.#openFirst(first, this.#copies.get(first.path) ?? first.path)
+    try {
+      if (fd >= 0 && this.#link(entry, fd)) return
+    } finally {
+      if (fd >= 0) close(fd)
+    }
+    const restored =
+      entry.type === 'file' ? await restoreFile(this.#work, entry) : restoreSpecial(this.#work, entry)
+    if (restored && this.#copies.size < copiesMax) this.#copies.set(first.path, link.path)
+  }
+
+  /** A descriptor of what stands at `path`, if that is what was backed up; a negative number if not. */
+  #openFirst(first: Entry, path: BytePath): number {
+    const slash = path.lastIndexOf('/')
+    const folder = this.#work.tree.folder(path.slice(0, Math.max(0, slash)) as BytePath, false)
+    if (folder < 0) return folder
+    const name = cName(path.slice(slash + 1) as BytePath)
+    const named = standingAt(folder, name, first.type)
+    if (named === null || typeof named === 'number' || !this.#isFirst(first, named)) return -errno.ENOENT
+    const fd = openPathAt(folder, name)
+    if (fd < 0) return fd
+    // The descriptor decides what is linked, so it is what is looked at again: the name may lead elsewhere by now.
+    const opened = standingOf(fd)
+    if (typeof opened !== 'number' && isSame(opened, named)) return fd
+    close(fd)
+    return -errno.ENOENT
+  }
+
+  /** As root, what belongs to another user than it did may be something planted: it gets no further names. */
+  #isFirst(first: Entry, standing: Standing): boolean {
+    const { self } = this.#work
+    return this.#work.decide(first, standing) === 'equal' && (self !== 0 || standing.uid === first.uid)
+  }
+
+  /** False where no link could be made; nothing was reported then. */
+  #link(entry: Entry, fd: number): boolean {
+    const work = this.#work
+    const spot = work.spot(entry)
+    if (spot === null) return true
+    const opened = standingOf(fd)
+    const standing = standingAt(spot.folder, spot.name, entry.type)
+    if (typeof opened === 'number' || typeof standing === 'number') return false
+    const action = work.decide(entry, standing)
+    if (action === 'equal' || (standing !== null && isSame(opened, standing))) {
+      work.record.report.equal++
+      return true
+    }
+    if (action === 'keep') {
+      work.kept(entry.path, standing)
+      return true
+    }
+    const begun = beginLink(spot, fd)
+    if (typeof begun === 'number') return false
+    const done = place(spot, begun, entry, action, (found) => work.decide(entry, found))
+    if (typeof done === 'number') work.failed(entry.path, 'cannot give it its name', done)
+    else if (done === 'keep') work.kept(entry.path, null)
+    else if (done === 'equal') work.record.report.equal++
+    else work.record.report.restored.hardlinks++
+    return true
+  }
+}
+
+function isSame(a: Standing, b: Standing): boolean {
+  return a.ino === b.ino && a.dev === b.dev
+}

@@ -1,0 +1,63 @@
+import { ArchiveError } from '../errors.ts'
+import { describeErrno, errno } from '../native/libc.ts'
+import { type BytePath, bytesFromText } from '../path.ts'
+import { restoreFiles } from './files.ts'
+import { finishFolders, makeFolders } from './folders.ts'
+import { restoreHardLinks } from './hard-links.ts'
+import type { RestoreReport } from './report.ts'
+import type { RestoreSource } from './source.ts'
+import { restoreSpecials } from './specials.ts'
+import { TargetTree } from './target-tree.ts'
+import { type RestoreOptions, RestoreWork } from './work.ts'
+
+/**
+ * Restores a selection below `target`, an absolute path of a folder that is there: `etc/hosts` comes back as
+ * `TARGET/etc/hosts`. Everything is streamed in five passes: folders; files; links and special files; further names;
+ * attributes of folders.
+ *
+ * - Nothing outside of the target is written, whatever the entries say and whatever others do in the target meanwhile:
+ *   no link is followed below it.
+ * - A file has its name only once it is whole and has all its attributes. What is damaged or cannot be written is
+ *   reported, and all else comes back.
+ * - What was broken off goes on where it ended when it is called again: see `decide` for what counts as done.
+ *
+ * Throws an `ArchiveError` (`restore-failed`) where the target takes nothing any more, and the reason of the signal
+ * where that is aborted. When it returns, all that was written is on disk.
+ */
+export async function restoreTree(
+  source: RestoreSource,
+  target: string,
+  options: RestoreOptions = {},
+): Promise<RestoreReport> {
+  using tree = openTarget(target)
+  const work = new RestoreWork(source, tree, options)
+  const obstructed = await makeFolders(work)
+  await restoreFiles(work)
+  await restoreSpecials(work)
+  await restoreHardLinks(work)
+  await finishFolders(work, obstructed)
+  work.begin('sync')
+  work.advance('' as BytePath, 0, 0)
+  const [failure] = tree.sync()
+  if (failure !== undefined) {
+    throw new ArchiveError(
+      'restore-failed',
+      `${target} cannot be written to disk: ${describeErrno(failure)}`,
+      {
+        hint: 'Look at dmesg: what was restored may not be there after the next start.',
+      },
+    )
+  }
+  return work.record.report
+}
+
+/** Throws an `ArchiveError` (`restore-failed`) where the target is no folder that can be opened. */
+function openTarget(target: string): TargetTree {
+  const tree = TargetTree.open(bytesFromText(target))
+  if (typeof tree !== 'number') return tree
+  const hint =
+    tree === -errno.ENOENT || tree === -errno.ENOTDIR ? 'Make the folder, or choose another.' : undefined
+  throw new ArchiveError('restore-failed', `cannot open the target ${target}: ${describeErrno(tree)}`, {
+    hint,
+  })
+}

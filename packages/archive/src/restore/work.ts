@@ -1,0 +1,141 @@
+import type { Entry } from '../entry.ts'
+import { ArchiveError } from '../errors.ts'
+import { cName, describeErrno, errno } from '../native/libc.ts'
+import { type BytePath, isSafePath, quotePath } from '../path.ts'
+import type { Attribute } from './attributes.ts'
+import { type Action, decide, type Overwrite } from './decision.ts'
+import type { Spot } from './placement.ts'
+import { describeFailure, type RestoreObserver, type RestorePhase, RestoreRecord } from './report.ts'
+import type { RestoreSource } from './source.ts'
+import type { Standing } from './standing.ts'
+import type { TargetTree } from './target-tree.ts'
+
+export interface RestoreOptions {
+  /** What becomes of what differs and is there already; `never` if not given. */
+  overwrite?: Overwrite
+  observer?: RestoreObserver
+  /** Aborted where the restore is to end: between two entries, or in the middle of a file, which is then not there. */
+  signal?: AbortSignal
+}
+
+/** How long calls of a restore may follow each other before others of the program get a turn. */
+const turnMs = 20
+
+const progressIntervalMs = 100
+
+/** Failures after which no other entry could be written either. */
+const fatal = new Set(
+  [
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.ENODEV,
+    errno.ESTALE,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+  ].map((number) => -number),
+)
+
+/** What the parts of one restore share: where from, where to, by what rules, and what came of it. */
+export class RestoreWork {
+  readonly source: RestoreSource
+  readonly tree: TargetTree
+  readonly record: RestoreRecord
+  /** The user that restores. */
+  readonly self = process.geteuid!()
+  readonly #overwrite: Overwrite
+  readonly #observer: RestoreObserver
+  readonly #signal: AbortSignal | undefined
+  #phase: RestorePhase = 'folders'
+  #entries = 0
+  #contentBytes = 0
+  #turnBeganMs = performance.now()
+  #toldMs = 0
+
+  constructor(source: RestoreSource, tree: TargetTree, options: RestoreOptions) {
+    this.source = source
+    this.tree = tree
+    this.#overwrite = options.overwrite ?? 'never'
+    this.#observer = options.observer ?? {}
+    this.#signal = options.signal
+    this.record = new RestoreRecord(this.#observer)
+  }
+
+  begin(phase: RestorePhase): void {
+    this.#phase = phase
+  }
+
+  decide(entry: Entry, standing: Standing | null): Action {
+    return decide(entry, standing, this.#overwrite, this.self)
+  }
+
+  /** Where an entry belongs, its folders made where they are missing; `null` where that cannot be, which is reported. */
+  spot(entry: Entry): Spot | null {
+    if (!isSafePath(entry.path)) {
+      this.record.problem('damaged', entry.path, 'its path is none that a backup can have')
+      return null
+    }
+    const slash = entry.path.lastIndexOf('/')
+    const folder = this.tree.folder(entry.path.slice(0, Math.max(0, slash)) as BytePath, true)
+    if (folder >= 0) return { folder, name: cName(entry.path.slice(slash + 1) as BytePath) }
+    this.failed(entry.path, 'cannot open its folder', folder)
+    return null
+  }
+
+  /** Notes that an entry could not be written. Throws where nothing else could be written either. */
+  failed(path: BytePath, doing: string, negativeErrno: number): void {
+    if (fatal.has(negativeErrno)) {
+      throw new ArchiveError(
+        'restore-failed',
+        `the restore ended at ${quotePath(path)}: ${doing}: ${describeErrno(negativeErrno)}`,
+        { hint: 'Mend the target, and restore again: what is there already is not restored twice.' },
+      )
+    }
+    this.record.problem('failed', path, describeFailure(doing, negativeErrno))
+  }
+
+  kept(path: BytePath, standing: Standing | null): void {
+    this.record.problem('kept', path, describeKept(standing))
+  }
+
+  /** For `setAttributes`. */
+  unsetOf(entry: Entry): (attribute: Attribute, negativeErrno: number) => void {
+    return (attribute, negativeErrno) => this.record.unset(attribute, entry.path, negativeErrno)
+  }
+
+  /** One more entry is dealt with, or a piece of its content. */
+  advance(path: BytePath, entries: number, contentBytes: number): void {
+    this.#entries += entries
+    this.#contentBytes += contentBytes
+    const now = performance.now()
+    if (now - this.#toldMs < progressIntervalMs) return
+    this.#toldMs = now
+    this.#observer.onProgress?.({
+      phase: this.#phase,
+      entries: this.#entries,
+      contentBytes: this.#contentBytes,
+      path,
+    })
+  }
+
+  /** To be awaited between two entries: gives others of the program their turn. Throws where the restore is to end. */
+  async turn(): Promise<void> {
+    this.checkSignal()
+    if (performance.now() - this.#turnBeganMs < turnMs) return
+    await new Promise((resolve) => setImmediate(resolve))
+    this.#turnBeganMs = performance.now()
+    this.checkSignal()
+  }
+
+  checkSignal(): void {
+    this.#signal?.throwIfAborted()
+  }
+}
+
+function describeKept(standing: Standing | null): string {
+  if (standing === null) return 'something else stands there, and changes all the time'
+  const what = standing.type ?? 'thing of an unknown kind'
+  return `a ${what} that differs stands there${standing.type === 'directory' ? ', and is not empty' : ''}`
+}

@@ -1,0 +1,130 @@
+import { type Dirent, readdirSync } from 'node:fs'
+import {
+  type BytePath,
+  bufferFromBytePath,
+  bytePathFromBuffer,
+  bytesFromText,
+  joinPath,
+  textFromBytes,
+} from '@central-backup/archive'
+import fastGlob, { type FileSystemAdapter } from 'fast-glob'
+
+/** What a pattern matches. A link is none, whatever it points at. */
+export interface GlobMatch {
+  path: BytePath
+  isDirectory: boolean
+}
+
+/** Who wants to know how the file system answers. Paths are without leading `/`. */
+export interface GlobObserver {
+  onUnreadable(path: BytePath, message: string): void
+  /** Called before anything is done with a path that may block. */
+  approach(path: BytePath): void
+}
+
+/** Finds what matches `pattern`, a glob without braces, below the folder `base`, whose path has no links. */
+export function findMatches(
+  base: BytePath,
+  pattern: string,
+  onlyDirectories: boolean,
+  observer: GlobObserver,
+): GlobMatch[] {
+  const options = {
+    cwd: lineSafe(`/${textFromBytes(base)}`),
+    fs: globFileSystem(base, observer),
+    dot: true,
+    followSymbolicLinks: false,
+    onlyFiles: false,
+    onlyDirectories,
+    braceExpansion: false,
+    unique: true,
+    objectMode: true,
+  } as const
+  // fast-glob would take a `!` at the beginning for a pattern of what not to match.
+  const positive = /^!(?!\()/.test(pattern) ? `\\${pattern}` : pattern
+  return fastGlob.sync(lineSafe(positive), options).map(({ path, dirent }) => {
+    return { path: joinPath(base, bytesFromText(lineTrue(path))), isDirectory: dirent.isDirectory() }
+  })
+}
+
+/**
+ * The file system as fast-glob sees it, with three differences: names that are not UTF-8 come as the text of
+ * `textFromBytes` and are not lost; a folder that cannot be read is told and not dropped; and no folder is read but the
+ * base and those that were listed as folders, whatever way a pattern finds to name others.
+ */
+function globFileSystem(base: BytePath, observer: GlobObserver): Partial<FileSystemAdapter> {
+  const folders = new Set([base])
+  const readdir = (path: string): ShownDirent[] => {
+    const folder = bytesFromText(lineTrue(path)).replace(/^\/+/, '') as BytePath
+    // Each is listed once, so the set holds only those whose turn is to come.
+    if (!folders.delete(folder)) return []
+    observer.approach(folder)
+    const dirents = readFolder(folder, observer)
+    for (const dirent of dirents) {
+      if (dirent.isDirectory()) folders.add(joinPath(folder, bytePathFromBuffer(dirent.name)))
+    }
+    return dirents.map(shownDirent)
+  }
+  const look = (path: string): never => {
+    throw Object.assign(new Error(`ENOENT: ${path}`), { code: 'ENOENT' })
+  }
+  return {
+    lstatSync: look,
+    statSync: look,
+    readdirSync: readdir as unknown as FileSystemAdapter['readdirSync'],
+  }
+}
+
+function readFolder(folder: BytePath, { onUnreadable }: GlobObserver): Dirent<Buffer>[] {
+  try {
+    return readdirSync(bufferFromBytePath(`/${folder}` as BytePath), {
+      encoding: 'buffer',
+      withFileTypes: true,
+    })
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code !== 'ENOENT' && code !== 'ENOTDIR') onUnreadable(folder, message)
+    return []
+  }
+}
+
+type ShownDirent = Pick<
+  Dirent,
+  | 'name'
+  | 'isFile'
+  | 'isDirectory'
+  | 'isSymbolicLink'
+  | 'isFIFO'
+  | 'isSocket'
+  | 'isBlockDevice'
+  | 'isCharacterDevice'
+>
+
+function shownDirent(entry: Dirent<Buffer>): ShownDirent {
+  return {
+    name: lineSafe(textFromBytes(bytePathFromBuffer(entry.name))),
+    isFile: () => entry.isFile(),
+    isDirectory: () => entry.isDirectory(),
+    isSymbolicLink: () => entry.isSymbolicLink(),
+    isFIFO: () => entry.isFIFO(),
+    isSocket: () => entry.isSocket(),
+    isBlockDevice: () => entry.isBlockDevice(),
+    isCharacterDevice: () => entry.isCharacterDevice(),
+  }
+}
+
+/**
+ * In the regular expressions of fast-glob, `**` does not match what ends a line, and names may have that. So such
+ * characters are shown to it as lone surrogates, U+DC0A for U+000A, of a range that no name's text has.
+ */
+function lineSafe(text: string): string {
+  return text.replace(/[\n\r\u2028\u2029]/g, (end) =>
+    String.fromCharCode(0xdc00 + (end.charCodeAt(0) & 0xff)),
+  )
+}
+
+function lineTrue(text: string): string {
+  return text
+    .replace(/[\udc0a\udc0d]/g, (shown) => String.fromCharCode(shown.charCodeAt(0) & 0xff))
+    .replace(/[\udc28\udc29]/g, (shown) => String.fromCharCode(0x2000 + (shown.charCodeAt(0) & 0xff)))
+}
