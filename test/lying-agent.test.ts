@@ -8,14 +8,14 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Entry, frameBytesMax, indexBatchBytesMax } from '@central-backup/archive'
-import { encodeMessage, type MessageOf } from '@central-backup/protocol'
+import type { MessageOf } from '@central-backup/protocol'
 import { bytes, entry, file } from '../packages/archive/test/sample.ts'
 import { requireWholeArchives } from './harness/archives.ts'
+import { rawMessage } from './harness/dialer.ts'
 import { type Conversation, FakeAgent, type Script } from './harness/fake-agent.ts'
 import { peakMemoryOf } from './harness/measure.ts'
 import { encodeIndex, honestPack, indexFrame, messagesOf, type Pack, summaryOf } from './harness/pack.ts'
-import { patienceMs } from './harness/program.ts'
-import { type RunEnded, readRun, Site, type TestHost } from './harness/site.ts'
+import { type RunEnded, readRun, Site } from './harness/site.ts'
 import { writeTree } from './harness/tree.ts'
 
 /** What a run of the two hosts may take, the honest one's included, on a busy machine. */
@@ -23,8 +23,9 @@ const runMsMax = 30_000
 
 interface Lie {
   name: string
-  /** What the agent sends after the request. */
-  script: Script
+  /** What the agent sends after the request, or from the first word on. */
+  script?: Script
+  greeting?: Greeting
   code: string
   exit?: number
   /** What is left in the repository: a partial archive, one that was set aside, or nothing. */
@@ -33,13 +34,21 @@ interface Lie {
   says?: RegExp
 }
 
+/** The exit code of a run of these. */
+function worst(told: readonly Lie[]): number {
+  return told.some(({ exit }) => exit === 1 || exit === undefined) ? 1 : told[0]!.exit!
+}
+
+const mebibyte = 1024 * 1024
+
+type Greeting = (...args: [...Parameters<NonNullable<FakeAgent['greeting']>>, name: string]) => Promise<void>
 type Messages = Parameters<Conversation['channel']['send']>[0][]
 
 /** Sends the name of the archive, and then these messages. */
 function sends(make: (pack: Pack, request: MessageOf<'backup'>) => Messages): Script {
   return async ({ channel, request, archive }) => {
     await channel.send({ type: 'archive-name', name: archive })
-    for (const message of make(honestPack('liar', request), request)) await channel.send(message)
+    for (const message of make(honestPack(request), request)) await channel.send(message)
   }
 }
 
@@ -76,13 +85,6 @@ function sendsRaw(...pieces: Buffer[]): Script {
     await channel.send({ type: 'archive-name', name: archive })
     for (const piece of pieces) socket.write(piece)
   }
-}
-
-function rawMessage(type: number, payload: Buffer, length = payload.length): Buffer {
-  const header = Buffer.alloc(5)
-  header.writeUInt8(type, 0)
-  header.writeUInt32BE(length, 1)
-  return Buffer.concat([header, payload])
 }
 
 /** The header of a zstd frame that names `contentBytes`, with a checksum, and these blocks. */
@@ -345,6 +347,71 @@ const lies: Lie[] = [
     code: 'message-malformed',
   },
 
+  // The greeting.
+  {
+    name: 'the name of another host',
+    greeting: (channel) => channel.send({ ...hello, name: 'honest' }),
+    code: 'wrong-host',
+    exit: 12,
+    left: 'nothing',
+  },
+  {
+    name: 'that it is a server',
+    greeting: (channel, _, name) => channel.send({ ...hello, role: 'server', name }),
+    code: 'wrong-host',
+    exit: 12,
+    left: 'nothing',
+  },
+  {
+    name: 'another version of the protocol',
+    // {protocol: 2}
+    greeting: async (_, socket) => {
+      socket.write(rawMessage(1, Buffer.concat([Buffer.from([0x81]), strOf('protocol'), Buffer.from([2])])))
+    },
+    code: 'version-unsupported',
+    left: 'nothing',
+  },
+  {
+    name: 'commands for the terminal as the name of its program',
+    greeting: async (_, socket, name) => {
+      const fields = { protocol: 1, software: '\u001b]0;owned\u0007', role: 'host', name }
+      const pairs = Object.entries(fields).map(([key, value]) => [
+        strOf(key),
+        typeof value === 'number' ? Buffer.from([value]) : strOf(value),
+      ])
+      socket.write(rawMessage(1, Buffer.concat([Buffer.from([0x84]), ...pairs.flat()])))
+    },
+    code: 'message-malformed',
+    left: 'nothing',
+  },
+  {
+    name: 'a welcome before the password was given',
+    greeting: (channel, _, name) => channel.send({ ...welcome, name }),
+    code: 'message-out-of-turn',
+    left: 'nothing',
+  },
+  {
+    name: 'a policy of a hundred thousand paths',
+    greeting: async (channel, socket, name) => {
+      await channel.send({ ...hello, name })
+      await channel.receive(['hello'])
+      await channel.receive(['authenticate'])
+      const paths = Buffer.alloc(200_000, Buffer.from([0xc4, 0x01]))
+      socket.write(rawMessage(3, Buffer.concat([Buffer.from([0x81, 0xa1, 0x70, 0xdc]), paths])))
+    },
+    code: 'message-malformed',
+    left: 'nothing',
+  },
+  {
+    name: 'hello, and goes',
+    greeting: async (channel, _, name) => {
+      await channel.send({ ...hello, name })
+      await channel.close()
+    },
+    code: 'connection-lost',
+    left: 'nothing',
+  },
+
   // The conversation.
   {
     name: 'another name for the archive',
@@ -366,7 +433,7 @@ const lies: Lie[] = [
   {
     name: 'content before the name of the archive',
     script: ({ channel, request }) =>
-      channel.send({ type: 'frame', payload: honestPack('liar', request).frames[0]! }),
+      channel.send({ type: 'frame', payload: honestPack(request).frames[0]! }),
     code: 'message-out-of-turn',
     left: 'nothing',
   },
@@ -435,6 +502,9 @@ const lies: Lie[] = [
   },
 ]
 
+const hello = { type: 'hello', protocol: 1, software: 'fake-agent 1', role: 'host' } as const
+const welcome = { type: 'welcome' as const, policy: { read: [] }, localCopy: false }
+
 function skippable(payload: Buffer): Buffer {
   const header = Buffer.alloc(8)
   header.writeUInt32LE(0x184d2a5b, 0)
@@ -449,100 +519,159 @@ function strOf(text: string): Buffer {
 /** Everything that must not reach a terminal or a log as it is, but for the ends of lines. */
 const commands = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/
 
+/** So many lies are told in one run, each by a host of its own. */
+const liarsAtOnce = 8
+
 describe('an agent that lies', () => {
   let site: Site
-  let liar: TestHost
-  let fake: FakeAgent
+  const fakes: FakeAgent[] = []
 
   before(async () => {
-    site = await Site.create()
+    // They are all to lie at the same time.
+    site = await Site.create({ settings: `connection: { attempts: 1 }, concurrency: ${liarsAtOnce + 1},` })
     const honest = await site.addHost('honest')
     writeTree(site.tree('honest'), { 'etc/motd': 'hello\n', 'srv/data': randomBytes(300_000) })
     await honest.start()
-    liar = await site.addHost('liar')
-    fake = await FakeAgent.start(liar, async () => {})
+    for (let number = 0; number < liarsAtOnce; number++) {
+      const liar = await site.addHost(`liar${number}`, { withoutAgent: true })
+      fakes.push(await FakeAgent.start(liar))
+    }
   })
 
   after(async () => {
-    await fake?.[Symbol.asyncDispose]()
+    for (const fake of fakes) await fake[Symbol.asyncDispose]()
     await site?.[Symbol.asyncDispose]()
   })
 
-  /** One run of both hosts. The honest one has to come through, whatever the other says. */
-  async function runBoth(script: Script): Promise<RunEnded> {
-    fake.script = script
-    const ended = await site.startServer(['run', '--json']).endWithin(runMsMax)
-    const run = readRun(ended)
+  /** One run of all hosts, with a lie for each that is none. The honest one has to come through, whatever others say. */
+  async function tell(told: readonly Lie[]): Promise<RunEnded> {
+    for (const [number, { script, greeting }] of told.entries()) {
+      const fake = fakes[number]!
+      fake.script = script ?? (async () => {})
+      fake.greeting = greeting ? (channel, socket) => greeting(channel, socket, fake.host.name) : null
+    }
+    const names = told.map((_, number) => fakes[number]!.host.name)
+    const run = readRun(await site.startServer(['run', '--json', 'honest', ...names]).endWithin(runMsMax))
     assert.equal(run.ends.honest?.outcome, 'complete', run.stdout + run.stderr)
     assert.deepEqual(site.partials('honest'), [])
     return run
   }
 
-  test('that does not is believed', async () => {
-    const run = await runBoth(async (conversation) => {
+  test('what is no lie is believed', async () => {
+    const script: Script = async (conversation) => {
       await sends(messagesOf)(conversation)
       await conversation.channel.receive(['stored'])
       await conversation.channel.send({ type: 'finished', localCopy: null })
-    })
+    }
+    const run = await tell([{ name: 'the truth', script, code: '' }])
     assert.equal(run.code, 0, run.stdout)
-    assert.equal(run.ends.liar!.outcome, 'complete')
-    await requireWholeArchives(site, 'liar')
+    assert.equal(run.ends.liar0!.outcome, 'complete')
+    await requireWholeArchives(site, 'liar0')
   })
 
-  for (const { name, script, code, exit = 1, left = 'partial', says = /./ } of lies) {
-    test(`${name}: refused as ${code}`, async () => {
-      const archives = site.archives('liar')
-      const partials = site.partials('liar')
-      const run = await runBoth(script)
-      const { outcome, error, archive } = run.ends.liar!
-      assert.equal(error?.code, code, error?.message)
-      assert.match(error.message, says)
-      assert.equal(outcome, 'failed')
-      assert.equal(archive, null)
-      assert.equal(run.code, exit)
-      assert.deepEqual(site.archives('liar'), archives, 'no archive was made')
-      const added = site.partials('liar').filter((partial) => !partials.includes(partial))
-      const suffix = { partial: ['.tar.zst.partial'], mismatch: ['.tar.zst.mismatch.partial'], nothing: [] }
-      assert.deepEqual(
-        added.map((partial) => partial.slice('2026-11-21T030000Z-full'.length)),
-        suffix[left],
-      )
-    })
+  // The tests of a group share a run; the first to need it begins it.
+  const groups = Array.from({ length: Math.ceil(lies.length / liarsAtOnce) }, (_, group) =>
+    lies.slice(group * liarsAtOnce, (group + 1) * liarsAtOnce),
+  )
+  for (const group of groups) {
+    let run: Promise<{ run: RunEnded; partials: Record<string, string[]> }> | undefined
+    const runGroup = async () => {
+      const listPartials = () =>
+        Object.fromEntries(fakes.map(({ host: { name } }) => [name, site.partials(name)]))
+      const earlier = listPartials()
+      const ended = await tell(group)
+      const added = Object.entries(listPartials()).map(([name, partials]) => [
+        name,
+        partials.filter((partial) => !earlier[name]!.includes(partial)),
+      ])
+      return { run: ended, partials: Object.fromEntries(added) }
+    }
+    for (const [number, lie] of group.entries()) {
+      const { name, code, left = 'partial', says = /./ } = lie
+      test(`${name}: refused as ${code}`, async () => {
+        run ??= runGroup()
+        const { run: ended, partials } = await run
+        const liar = `liar${number}`
+        const { outcome, error, archive } = ended.ends[liar]!
+        assert.equal(error?.code, code, error?.message)
+        assert.match(error.message, says)
+        assert.equal(outcome, 'failed')
+        assert.equal(archive, null)
+        assert.equal(ended.code, worst(group), 'the worst host decides')
+        assert.equal(site.archives(liar).length, number === 0 ? 1 : 0, 'no archive was made')
+        const suffixes = { partial: ['.partial'], mismatch: ['.mismatch.partial'], nothing: [] }
+        assert.deepEqual(
+          partials[liar]!.map((partial) => partial.slice('2026-11-21T030000Z-full.tar.zst'.length)),
+          suffixes[left],
+        )
+      })
+    }
   }
 
   test('the catalog tells of each run that was refused, and none is open', async () => {
-    const listed = await site.server('list', 'liar', '--json')
-    const { runs } = listed.json[0] as unknown as {
-      runs: { outcome: string; error: { code: string } | null }[]
+    for (const [number, { host }] of fakes.entries()) {
+      const listed = await site.server('list', host.name, '--json')
+      const { runs } = listed.json[0] as unknown as {
+        runs: { outcome: string; error: { code: string } | null }[]
+      }
+      const expected = groups.flatMap((group) => group[number]?.code ?? [])
+      if (number === 0) expected.unshift('complete')
+      assert.deepEqual(
+        runs.map(({ outcome, error }) => error?.code ?? outcome),
+        expected,
+      )
     }
-    assert.deepEqual(
-      runs.map(({ outcome, error }) => error?.code ?? outcome),
-      ['complete', ...lies.map(({ code }) => code)],
-    )
-    assert.ok(runs.every(({ outcome }) => outcome === 'complete' || outcome === 'failed'))
   })
 
   test('warnings without end: refused, and the memory of the server stays small', async () => {
-    const long = Buffer.alloc(200_000, 0x01)
-    for (const path of [null, long]) {
-      let sent = 0
-      fake.script = async ({ channel, archive }) => {
-        await channel.send({ type: 'archive-name', name: archive })
-        const message = { type: 'warning', code: 'unreadable', path, message: 'x'.repeat(1000) } as const
-        const [encoded] = encodeMessage(message)
-        for (; sent < 3_000_000; sent++) await channel.send(message)
-        assert.ok(encoded)
-      }
-      const program = site.startServer(['-q', 'run', 'liar'])
-      const peak = peakMemoryOf(program)
-      const ended = await program.endWithin(patienceMs)
-      assert.equal(ended.code, 1, ended.stderr)
-      assert.match(ended.stderr, /warning/)
-      assert.ok(sent < 20_000, `${sent} warnings were taken`)
-      assert.ok((await peak) < 256 * 1024 * 1024, `the server used ${await peak} bytes`)
+    let sent = 0
+    fakes[1]!.script = async ({ channel, archive }) => {
+      await channel.send({ type: 'archive-name', name: archive })
+      const message = 'x'.repeat(1000)
+      for (; sent < 3_000_000; sent++)
+        await channel.send({ type: 'warning', code: 'unreadable', path: null, message })
     }
-    const listed = await site.server('list', 'liar', '--json')
-    assert.ok(listed.stdout.length < 64 * 1024 * 1024)
+    const program = site.startServer(['-q', 'run', 'liar1'])
+    const peak = peakMemoryOf(program)
+    const ended = await program.endWithin(runMsMax)
+    assert.equal(ended.code, 1, ended.stderr)
+    assert.match(ended.stderr, /more than 10000 warnings/)
+    assert.ok(sent < 20_000, `${sent} warnings were taken`)
+    assert.ok((await peak) < 300 * mebibyte, `the server used ${await peak} bytes`)
+  })
+
+  test('warnings about paths that are very long: told, cut, and kept in little space', async () => {
+    const path = Buffer.alloc(200_000, 0x01)
+    const logged = () => site.serverLog().filter(({ code }) => code === 'unreadable').length
+    const earlier = logged()
+    fakes[1]!.script = async (conversation) => {
+      const { channel, request, archive } = conversation
+      await channel.send({ type: 'archive-name', name: archive })
+      for (let sent = 0; sent < 1500; sent++)
+        await channel.send({ type: 'warning', code: 'unreadable', path, message: 'no' })
+      for (const message of messagesOf(honestPack(request))) await channel.send(message)
+      await channel.receive(['stored'])
+      await channel.send({ type: 'finished', localCopy: null })
+    }
+    const program = site.startServer(['-q', 'run', 'liar1'])
+    const peak = peakMemoryOf(program)
+    const ended = await program.endWithin(runMsMax)
+    assert.equal(ended.code, 0, ended.stderr)
+    // The messages themselves are 300 MB.
+    assert.ok((await peak) < 500 * mebibyte, `the server used ${await peak} bytes`)
+    const listed = await site.server('list', 'liar1', '--json')
+    assert.ok(listed.stdout.length < 32 * mebibyte, `the list has ${listed.stdout.length} characters`)
+    assert.equal(logged() - earlier, 1500)
+  })
+
+  test('content in the place of a listing: refused, for a dry run', async () => {
+    const [fake] = fakes
+    fake!.greeting = null
+    fake!.listing = (channel) => channel.send({ type: 'frame', payload: Buffer.alloc(100) })
+    const ended = await site.server('run', '--dry-run', '--json', 'liar0')
+    const end = ended.json.find(({ event }) => event === 'end') as unknown as { error: { code: string } }
+    assert.equal(end.error.code, 'message-out-of-turn')
+    assert.equal(ended.code, 1)
   })
 
   test('commands for the terminal in its texts and paths reach neither terminal nor log', async () => {
@@ -563,7 +692,7 @@ describe('an agent that lies', () => {
         path: paths[0]!,
       } as const
       await channel.send(progress)
-      const pack = honestPack('liar', request)
+      const pack = honestPack(request)
       const named = file(`srv/d\u001b[2J\u009b31m\u202e\nforged`, '')
       for (const message of messagesOf({ ...pack, entries: [...pack.entries, named.entry] }))
         await channel.send(message)
@@ -573,17 +702,17 @@ describe('an agent that lies', () => {
         localCopy: { kept: false, name: archive, error: osc },
       })
     }
-    fake.script = script
+    fakes[1]!.script = script
     const printed = [
-      await site.server('run', 'liar', '--json'),
-      await site.server('-v', 'run', 'liar'),
-      await site.server('list', 'liar'),
-      await site.server('list', 'liar', '--json'),
-      await site.server('status'),
+      await site.server('run', 'liar1', '--json'),
+      await site.server('-v', 'run', 'liar1'),
+      await site.server('list', 'liar1'),
+      await site.server('list', 'liar1', '--json'),
+      await site.server('status', 'liar1'),
     ]
-    fake.script = ({ channel }) =>
+    fakes[1]!.script = ({ channel }) =>
       channel.send({ type: 'error', code: 'source-failed', message: osc, hint: osc })
-    printed.push(await site.server('-v', 'run', 'liar'), await site.server('list', 'liar'))
+    printed.push(await site.server('-v', 'run', 'liar1'), await site.server('list', 'liar1'))
     assert.deepEqual(
       printed.map(({ code }) => code),
       [0, 0, 0, 0, 0, 1, 0],

@@ -5,7 +5,6 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import type { Server, TLSSocket } from 'node:tls'
 import { formatArchiveName } from '@central-backup/archive'
 import { Channel, type Credentials, createListener, type MessageOf } from '@central-backup/protocol'
@@ -25,39 +24,42 @@ export interface Conversation {
 export type Script = (conversation: Conversation) => Promise<void>
 
 export function readCredentials(host: TestHost): Credentials {
-  const read = (name: string) => readFileSync(join(host.folder, name))
-  return { ca: read('ca.crt'), cert: read('host.crt'), key: read('host.key') }
+  const { authority, certificate, key } = JSON.parse(readFileSync(host.bundle, 'utf8')) as Bundle
+  return { ca: authority, cert: certificate, key }
+}
+
+interface Bundle {
+  authority: string
+  certificate: string
+  key: string
 }
 
 export class FakeAgent implements AsyncDisposable {
   readonly host: TestHost
-  script: Script
-  /** In place of all: called with the bare connection. */
-  onSocket: ((socket: TLSSocket) => void) | null = null
+  /** For a request to back up. */
+  script: Script = async () => {}
+  /** For a request to list. */
+  listing: (channel: Channel) => Promise<void> = async () => {}
+  /** In the place of all: called with the connection, on which nothing was said yet. */
+  greeting: ((channel: Channel, socket: TLSSocket) => Promise<void>) | null = null
   readonly #listener: Server
   readonly #sockets = new Set<TLSSocket>()
 
-  private constructor(host: TestHost, script: Script, credentials: Credentials) {
+  private constructor(host: TestHost, credentials: Credentials) {
     this.host = host
-    this.script = script
     this.#listener = createListener(credentials, {
       onConnection: (socket) => {
         this.#sockets.add(socket)
         socket.on('close', () => this.#sockets.delete(socket))
-        if (this.onSocket !== null) this.onSocket(socket)
-        else void this.#converse(socket)
+        void this.#converse(socket)
       },
       onRefused: () => {},
     })
   }
 
   /** Listens in the place of the host's agent: its module gets the port. */
-  static async start(
-    host: TestHost,
-    script: Script,
-    credentials = readCredentials(host),
-  ): Promise<FakeAgent> {
-    const agent = new FakeAgent(host, script, credentials)
+  static async start(host: TestHost, credentials = readCredentials(host)): Promise<FakeAgent> {
+    const agent = new FakeAgent(host, credentials)
     agent.#listener.listen(0, '127.0.0.1')
     await once(agent.#listener, 'listening')
     host.setPort((agent.#listener.address() as AddressInfo).port)
@@ -74,13 +76,29 @@ export class FakeAgent implements AsyncDisposable {
   async #converse(socket: TLSSocket): Promise<void> {
     const channel = new Channel(socket)
     try {
-      await greet(channel, this.host.name)
-      const request = await channel.receive(['backup'])
-      await this.script({ channel, socket, request, archive: formatArchiveName(request) })
-      await channel.closed
+      if (this.greeting !== null) await this.greeting(channel, socket)
+      else await this.#serve(channel, socket)
     } catch {
       channel.destroy()
     }
+    await hearOut(channel)
+    await channel.closed
+  }
+
+  async #serve(channel: Channel, socket: TLSSocket): Promise<void> {
+    await greet(channel, this.host.name)
+    const request = await channel.receive(['backup', 'check'])
+    if (request.type === 'check') await this.listing(channel)
+    else await this.script({ channel, socket, request, archive: formatArchiveName(request) })
+  }
+}
+
+/** Reads on until the session ends, as the other side may be saying why. */
+async function hearOut(channel: Channel): Promise<void> {
+  try {
+    for (;;) await channel.receive(['hello', 'authenticate', 'backup', 'check', 'stored'])
+  } catch {
+    // That was the end.
   }
 }
 

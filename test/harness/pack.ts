@@ -22,7 +22,7 @@ export interface Pack {
 }
 
 /** Some files with content, and their folders. */
-export function honestPack(host: string, request: MessageOf<'backup'>): Pack {
+export function honestPack(request: MessageOf<'backup'>): Pack {
   const members: Member[] = [
     other('srv', 'directory', { mode: 0o755 }),
     file('srv/a', 'first\n'),
@@ -33,7 +33,7 @@ export function honestPack(host: string, request: MessageOf<'backup'>): Pack {
   const frames: Buffer[] = []
   for (let at = 0; at < tar.length; at += frameBytesMax)
     frames.push(compressFrame(tar.subarray(at, at + frameBytesMax)))
-  const { kind, startedAtMs } = request
+  const { host, kind, startedAtMs } = request
   const texts = (paths: readonly Buffer[]) => paths.map(String)
   const paths = { paths: texts(request.paths), exclude: texts(request.exclude) }
   return {

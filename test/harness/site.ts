@@ -32,6 +32,8 @@ export interface HostOptions {
   exclude?: readonly string[]
   /** Lines of TOML that come after what `init` has written. */
   settings?: string
+  /** Sets no agent up: another one takes its place. */
+  withoutAgent?: boolean
 }
 
 /** What `run --json` said of one host in the end. */
@@ -95,19 +97,16 @@ export class Site implements AsyncDisposable {
 
   /** Adds a host and sets its agent up, which is not started yet. */
   async addHost(name: string, options: HostOptions = {}): Promise<TestHost> {
-    const { paths = [this.tree(name)], exclude = [], settings = '' } = options
+    const { paths = [this.tree(name)], exclude = [], settings = '', withoutAgent = false } = options
     const selection = [
       ...paths.flatMap((path) => ['--path', path]),
       ...exclude.flatMap((pattern) => ['--exclude', pattern]),
     ]
-    const bundle = this.at(`${name}.bundle.json`)
-    const address = ['--address', '127.0.0.1:7911', '--bundle', bundle]
+    const host = new TestHost(this, name)
+    const address = ['--address', '127.0.0.1:7911', '--bundle', host.bundle]
     const added = await this.server('-q', 'host', 'add', name, ...address, ...selection)
     assert.equal(added.code, 0, added.stderr)
-    const host = new TestHost(this, name)
-    const made = await startAgent(['--config', host.config, 'init', '--bundle', bundle]).endWithin(patienceMs)
-    assert.equal(made.code, 0, made.stderr)
-    host.configure((text) => `${text.replace(/^listen = .*$/m, 'listen = "127.0.0.1:0"')}\n${settings}\n`)
+    if (!withoutAgent) await host.init(settings)
     this.hosts.push(host)
     return host
   }
@@ -201,6 +200,8 @@ export class TestHost {
   readonly module: string
   /** Where the server finds the password. */
   readonly secret: string
+  /** What `host add` made for the host. */
+  readonly bundle: string
   #agent: Program | null = null
   #port = 0
 
@@ -211,6 +212,7 @@ export class TestHost {
     this.config = join(this.folder, 'backup-host.toml')
     this.module = join(site.home, 'hosts', `${name}.ts`)
     this.secret = join(site.home, 'secrets', name)
+    this.bundle = site.at(`${name}.bundle.json`)
   }
 
   get agent(): Program {
@@ -221,6 +223,14 @@ export class TestHost {
   /** Where the agent listens. */
   get port(): number {
     return this.#port
+  }
+
+  /** Sets the agent up from the bundle, on a port that the system will choose. */
+  async init(settings = ''): Promise<void> {
+    const args = ['--config', this.config, 'init', '--bundle', this.bundle]
+    const made = await this.site.startAgent(args).endWithin(patienceMs)
+    assert.equal(made.code, 0, made.stderr)
+    this.configure((text) => `${text.replace(/^listen = .*$/m, 'listen = "127.0.0.1:0"')}\n${settings}\n`)
   }
 
   /** Changes the agent's settings file. */

@@ -29,8 +29,9 @@ export type { Root } from './pack/walk.ts'
 export { PartialFile, partialSuffix, syncFolder } from './partial-file.ts'
 export * from './path.ts'
 export * from './reader.ts'
+export { ContentCheck } from './restore/content-check.ts'
 export { ContentReader } from './restore/content-reader.ts'
-export type { Action, Overwrite } from './restore/decision.ts'
+export { type Action, type Overwrite, overwrites } from './restore/decision.ts'
 export { type PlannedStep, planRestore } from './restore/plan-restore.ts'
 export type {
   RestoreObserver,

@@ -28,9 +28,14 @@ function refused(code: ArchiveErrorCode, action: () => unknown, message?: RegExp
 }
 
 /** A frame header by hand: descriptor and what follows it, one raw block of `block`, a checksum that is not looked at. */
-function handmade(descriptor: number, fields: number[], block = [1, 2, 3]): Buffer {
-  const blockHeader = [(block.length << 3) | 1, 0, 0]
-  return Buffer.from([0x28, 0xb5, 0x2f, 0xfd, descriptor, ...fields, ...blockHeader, ...block, 9, 9, 9, 9])
+function handmade(descriptor: number, fields: number[], block = [(3 << 3) | 1, 0, 0, 1, 2, 3]): Buffer {
+  return Buffer.from([0x28, 0xb5, 0x2f, 0xfd, descriptor, ...fields, ...block, 9, 9, 9, 9])
+}
+
+/** The last block of a frame: one byte that stands for `size` of them. */
+function runOf(size: number): number[] {
+  const header = (size << 3) | (1 << 1) | 1
+  return [header & 0xff, (header >> 8) & 0xff, header >> 16, 7]
 }
 
 test('frames of every size and level are parsed and come back as they were', () => {
@@ -86,8 +91,11 @@ test('frames of the zstd program are read, and it reads ours', (t) => {
 
 test('content sizes of all four widths are read', () => {
   assert.deepEqual(parseZstdFrame(handmade(0x24, [3])), { contentBytes: 3, windowBytes: 3 })
-  assert.deepEqual(parseZstdFrame(handmade(0x64, [3, 0])), { contentBytes: 259, windowBytes: 259 })
-  assert.deepEqual(parseZstdFrame(handmade(0xa4, [3, 0, 1, 0])), {
+  assert.deepEqual(parseZstdFrame(handmade(0x64, [3, 0], runOf(259))), {
+    contentBytes: 259,
+    windowBytes: 259,
+  })
+  assert.deepEqual(parseZstdFrame(handmade(0xa4, [3, 0, 1, 0], runOf(65_539))), {
     contentBytes: 65_539,
     windowBytes: 65_539,
   })
@@ -138,6 +146,26 @@ test('a frame whose blocks hold more than its header says stays within what the 
   assert.equal(lying[4]! >> 6, 2, 'a content size of four bytes')
   lying.writeUInt32LE(1000, 5 + Number((lying[4]! & 0x20) === 0))
   refused('frame-damaged', () => decompressFrame(lying))
+})
+
+test('a frame that names content which its blocks cannot be is refused before it is decompressed', () => {
+  const runs = (count: number) => {
+    const header = Buffer.from('28b52ffdc4580000000000000000', 'hex')
+    const block = (last: boolean) => Buffer.from([last ? 3 : 2, 0, 16, 0])
+    const blocks = Array.from({ length: count }, (_, index) => block(index === count - 1))
+    return Buffer.concat([header, ...blocks, Buffer.alloc(4)])
+  }
+  // Each block stands for 128 KiB of zeros.
+  for (const [count, contentBytes, accepted] of [
+    [2, 2 * 128 * 1024, true],
+    [3, 2 * 128 * 1024, false],
+    [1, 2 * 128 * 1024, false],
+  ] as const) {
+    const frame = runs(count)
+    frame.writeBigUInt64LE(BigInt(contentBytes), 6)
+    if (accepted) assert.equal(parseZstdFrame(frame).contentBytes, contentBytes)
+    else refused('frame-invalid', () => parseZstdFrame(frame), /cannot be/)
+  }
 })
 
 test('every frame that is cut, or has anything behind it, is refused', () => {

@@ -24,6 +24,7 @@ interface Matchers {
 
 /** Throws a `TypeError` that names the pattern where one cannot be understood. */
 export function compileExclusion(patterns: readonly string[]): Exclusion {
+  for (const pattern of patterns) checkExcludePattern(pattern)
   const ofAll = compileMatchers(patterns.filter((pattern) => !pattern.endsWith('/')))
   const ofDirectories = compileMatchers(
     patterns.filter((pattern) => pattern.endsWith('/')).map((pattern) => pattern.slice(0, -1)),
@@ -44,10 +45,9 @@ function compileMatchers(patterns: readonly string[]): Matchers {
   const names: string[] = []
   const paths: string[] = []
   for (const pattern of patterns) {
-    checkExcludePattern(pattern)
-    const anyDepth = pattern.startsWith('**/') ? pattern.slice(3) : pattern
+    const anyDepth = pattern.replace(/^\/?\*\*\//, '')
     if (!anyDepth.includes('/')) names.push(globSource(anyDepth))
-    else paths.push(globSource(pattern.startsWith('/') ? pattern : `**/${anyDepth}`))
+    else paths.push(globSource(anyDepth.startsWith('/') ? anyDepth : `**/${anyDepth}`))
   }
   return { name: union(names), path: union(paths) }
 }
@@ -70,14 +70,20 @@ export function checkExcludePattern(pattern: string): void {
 
 /** The source of a regular expression that matches the whole of what the glob matches. */
 function globSource(glob: string): string {
-  const source = picomatch.makeRe(glob, {
-    dot: true,
-    nonegate: true,
-    posix: true,
-    strictSlashes: true,
-  }).source
-  if (source === '$^')
-    throw new TypeError(`the exclude pattern '${glob}' has a bracket or brace that is not closed`)
+  const options = { dot: true, nonegate: true, posix: true, strictSlashes: true } as const
+  // To picomatch, quotes are syntax; to people who write patterns, they are characters of a name.
+  const unquoted = glob.replace(/\\.|"/gs, (one) => (one === '"' ? '\\"' : one))
+  let source: string
+  try {
+    source = picomatch.makeRe(unquoted, options).source
+  } catch (error) {
+    throw new TypeError(`the exclude pattern '${glob}' cannot be understood: ${(error as Error).message}`)
+  }
+  // What picomatch makes of a glob from which no regular expression comes.
+  if (source === '$^') {
+    const guess = 'is a bracket or brace not closed, a range the wrong way round, or a backslash at the end?'
+    throw new TypeError(`the exclude pattern '${glob}' cannot be understood: ${guess}`)
+  }
   return `(?:${source})`
 }
 

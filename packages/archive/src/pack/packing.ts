@@ -42,6 +42,9 @@ const blocksBeyondThreads = 3
 
 const stallCheckIntervalMs = 1000
 
+/** A thread that was cancelled and is still at work after this long is in a loop, and is ended by force. */
+const threadEndMsMax = 10_000
+
 /**
  * A run of the packer: a thread that reads the tree, a pool that compresses, and here the frames in their order.
  *
@@ -64,6 +67,7 @@ export class Packing implements AsyncIterable<Part> {
   #failure: Error | null = null
   #wake: (() => void) | null = null
   #stallCheck: NodeJS.Timeout
+  #stopped = false
 
   constructor(options: PackingOptions, pool: CompressorPool) {
     this.#options = options
@@ -126,6 +130,7 @@ export class Packing implements AsyncIterable<Part> {
   }
 
   #receive(message: PackerMessage): void {
+    if (this.#stopped) return
     switch (message.type) {
       case 'block':
         this.#compress(message.sequence, 'frame', message.block, message.length)
@@ -191,12 +196,16 @@ export class Packing implements AsyncIterable<Part> {
     this.#wake?.()
   }
 
+  /** The thread closes what it has open, and ends. One that hangs in a system call does so when that returns. */
   #stop(): void {
     clearInterval(this.#stallCheck)
+    this.#stopped = true
+    this.#ready.clear()
     this.#state.cancel()
     this.#blocks.close()
-    // Not awaited: a thread that hangs in a system call ends when that returns.
-    void this.#worker.terminate()
+    this.#worker.unref()
+    const giveUp = setTimeout(() => void this.#worker.terminate(), threadEndMsMax).unref()
+    this.#worker.once('exit', () => clearTimeout(giveUp))
   }
 }
 

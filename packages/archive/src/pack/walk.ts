@@ -9,7 +9,7 @@ import {
   openDirectoryAt,
   readNames,
 } from '../native/libc.ts'
-import { type BytePath, joinPath, pathBytesMax } from '../path.ts'
+import { type BytePath, isSafePath, joinPath, pathBytesMax, quotePath } from '../path.ts'
 import type { Exclusion } from './exclusion.ts'
 
 /** Where a walk begins. Paths have no links in their parents: whoever selects them has resolved those. */
@@ -85,6 +85,8 @@ export function walk(roots: readonly Root[], exclusion: Exclusion, visitor: Visi
 function branchesOf(roots: readonly Root[]): Branch {
   const top: Branch = { root: null, children: new Map() }
   for (const one of roots) {
+    if (one.path !== '' && !isSafePath(one.path))
+      throw new TypeError(`${quotePath(one.path)} is no path of a root`)
     let branch = top
     for (const name of one.path === '' ? [] : (one.path.split('/') as BytePath[])) {
       const below = branch.children.get(name) ?? { root: null, children: new Map() }
@@ -168,21 +170,18 @@ class TreeWalk {
     selected: boolean,
     isDirectory: boolean,
   ): void {
-    if (!selected && !isDirectory) {
-      this.#visitor.problem(
-        'vanished',
-        path,
-        'it was a folder when the paths were selected, and is none any more',
-      )
-      return
+    if (!isDirectory && branch !== null && branch.children.size > 0) {
+      const message = 'it was a folder when the paths were selected, and is none any more'
+      this.#visitor.problem('vanished', path, message)
     }
+    if (!selected && !isDirectory) return
     this.#found.path = path
     this.#found.directory = level.fd
     this.#found.name = cname
     this.#found.ancestor = !selected
     const { dev, ino } = this.#status
     this.#visitor.visit(this.#found)
-    const linkOnly = branch?.root?.recursive === false
+    const linkOnly = branch?.root?.recursive === false && !level.selected
     if (!isDirectory || (linkOnly && branch.children.size === 0)) return
     this.#enter(level, path, cname, dev, ino, branch, selected && !linkOnly)
   }
@@ -275,7 +274,9 @@ class TreeWalk {
   }
 
   #failed(path: BytePath, what: string, negativeErrno: number): void {
-    const kind = negativeErrno === -errno.ENOENT ? 'vanished' : 'unreadable'
+    // A folder that something else has taken the place of is gone, too.
+    const gone = [-errno.ENOENT, -errno.ENOTDIR, -errno.ELOOP].includes(negativeErrno)
+    const kind = gone ? 'vanished' : 'unreadable'
     this.#visitor.problem(kind, path, `${what}: ${describeErrno(negativeErrno)}`)
   }
 }

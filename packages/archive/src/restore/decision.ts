@@ -2,7 +2,8 @@ import type { Entry } from '../entry.ts'
 import type { Standing } from './standing.ts'
 
 /** What becomes of something else that stands where an entry belongs. */
-export type Overwrite = 'never' | 'older' | 'always'
+export const overwrites = ['never', 'older', 'always'] as const
+export type Overwrite = (typeof overwrites)[number]
 
 /**
  * What is done for an entry: `create` it; `replace` what stands there; `update` the attributes of a folder that is

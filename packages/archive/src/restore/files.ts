@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto'
 import type { Entry } from '../entry.ts'
 import { syncFile, writeAll } from '../native/libc-write.ts'
 import { setAttributes } from './attributes.ts'
+import { ContentCheck } from './content-check.ts'
 import type { Action } from './decision.ts'
 import { type Begun, beginFile, discard, place, type Spot } from './placement.ts'
 import { type Standing, standingAt } from './standing.ts'
@@ -103,16 +103,12 @@ export function settle(work: RestoreWork, entry: Entry, action: Action, standing
 
 /** Writes the content of a file. False where that is not what was backed up or cannot be written, which is reported. */
 async function copyContent(work: RestoreWork, entry: Entry, fd: number): Promise<boolean> {
-  const hash = createHash('sha256')
-  let bytes = 0
+  const check = new ContentCheck(entry)
   let failure = 0
   try {
     for await (const piece of work.source.content(entry)) {
       work.checkSignal()
-      bytes += piece.length
-      // What is more than was backed up is not written: it could go on for ever.
-      if (bytes > entry.size) break
-      hash.update(piece)
+      if (!check.add(piece)) break
       failure = writeAll(fd, piece)
       if (failure < 0) break
       work.advance(entry.path, 0, piece.length)
@@ -127,14 +123,7 @@ async function copyContent(work: RestoreWork, entry: Entry, fd: number): Promise
     work.failed(entry.path, 'cannot write the file', failure)
     return false
   }
-  const fault = contentFault(entry, bytes, hash.digest())
+  const fault = check.fault()
   if (fault !== null) work.record.problem('damaged', entry.path, fault)
   return fault === null
-}
-
-function contentFault(entry: Entry, bytes: number, digest: Buffer): string | null {
-  if (bytes > entry.size) return `its content has more than the ${entry.size} bytes that were backed up`
-  if (bytes < entry.size) return `its content has ${bytes} bytes, and ${entry.size} were backed up`
-  if (entry.digest === null) return 'no SHA-256 was recorded that its content could be compared with'
-  return digest.equals(entry.digest) ? null : 'its content is not what was backed up: its SHA-256 differs'
 }

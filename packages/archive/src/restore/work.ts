@@ -52,7 +52,7 @@ export class RestoreWork {
   #entries = 0
   #contentBytes = 0
   #turnBeganMs = performance.now()
-  #toldMs = 0
+  #toldMs = Number.NEGATIVE_INFINITY
 
   constructor(source: RestoreSource, tree: TargetTree, options: RestoreOptions) {
     this.source = source
@@ -65,6 +65,7 @@ export class RestoreWork {
 
   begin(phase: RestorePhase): void {
     this.#phase = phase
+    this.#toldMs = Number.NEGATIVE_INFINITY
   }
 
   decide(entry: Entry, standing: Standing | null): Action {

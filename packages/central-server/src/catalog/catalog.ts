@@ -14,7 +14,9 @@ export const messageLengthMax = 4096
 
 /** What of a text from elsewhere is kept: a thousand warnings with paths of 256 KiB would fill the memory. */
 export function cutText(text: string): string {
-  return text.length > messageLengthMax ? `${text.slice(0, messageLengthMax - 1)}…` : text
+  if (text.length <= messageLengthMax) return text
+  // A copy: a slice would keep the whole in memory.
+  return Buffer.from(`${text.slice(0, messageLengthMax - 1)}…`, 'utf16le').toString('utf16le')
 }
 
 /** What was counted in a run, by name, like `files` or `directories`. */

@@ -14,8 +14,14 @@ export interface Surroundings {
   uid: number
   /** Milliseconds since 1970. */
   now: () => number
-  stdout: { write(text: string): unknown }
-  stderr: { write(text: string): unknown }
+  stdout: Output
+  stderr: Output
+}
+
+/** Of a stream for output, what is used of it. */
+export interface Output {
+  write(data: string | Uint8Array): unknown
+  isTTY?: boolean
 }
 
 /** Options that every command has. */
@@ -33,6 +39,8 @@ export class Invocation {
   options: GlobalOptions = {}
   /** What the process will return, unless an error decides. */
   exitCode: ExitCode = 0
+  /** Standard output is taken by bytes that were asked for: results go to standard error then. */
+  stdoutIsTaken = false
 
   constructor(surroundings: Surroundings) {
     this.surroundings = surroundings
@@ -66,7 +74,8 @@ export class Invocation {
    */
   report(value: unknown, lines: readonly string[]): void {
     const text = this.options.json ? escapeJson(JSON.stringify(value)) : lines.join('\n')
-    this.surroundings.stdout.write(`${text}\n`)
+    const { stdout, stderr } = this.surroundings
+    ;(this.stdoutIsTaken ? stderr : stdout).write(`${text}\n`)
   }
 
   /** Tells people something by the way, on standard error; not with `--quiet`. */

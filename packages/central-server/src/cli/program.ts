@@ -5,6 +5,7 @@ import { softwareVersion } from '../version.ts'
 import { catalogRebuildCommand } from './catalog-rebuild.ts'
 import { checkCommand } from './check.ts'
 import type { CommandDefinition } from './command.ts'
+import { exportCommand } from './export.ts'
 import { findCommand } from './find.ts'
 import { hostAddCommand } from './host-add.ts'
 import { initCommand } from './init.ts'
@@ -14,6 +15,7 @@ import { lsCommand } from './ls.ts'
 import { pinCommand, unpinCommand } from './pin.ts'
 import { pruneCommand } from './prune.ts'
 import { reportError } from './report-error.ts'
+import { restoreCommand } from './restore.ts'
 import { runCommand } from './run.ts'
 import { statusCommand } from './status.ts'
 import { verifyCommand } from './verify.ts'
@@ -28,6 +30,8 @@ const commands: readonly CommandDefinition[] = [
   listCommand,
   lsCommand,
   findCommand,
+  restoreCommand,
+  exportCommand,
   verifyCommand,
   pruneCommand,
   pinCommand,

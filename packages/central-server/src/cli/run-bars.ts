@@ -3,8 +3,8 @@ import { formatBytes } from './format.ts'
 
 /** Bars of hosts at work, with lines that scroll above them. */
 export interface Bars {
-  /** `expectedBytes`: content of the last run; without it the bar cannot tell how much is left. */
-  begin(name: string, expectedBytes: number | null): void
+  /** `expectedBytes`: content that is probably to come; without it the bar cannot tell how much is left. */
+  begin(name: string, expectedBytes: number | null, phase?: string): void
   update(name: string, bytes: number, fields: { phase: string; entries: string; path: string }): void
   end(name: string): void
   print(line: string): void
@@ -27,8 +27,8 @@ export function openBars(): Bars {
   })
   const bars = new Map<string, cliProgress.SingleBar>()
   return {
-    begin(name, expectedBytes) {
-      const fields = { name, phase: 'connect', entries: '0', path: '', expectedBytes }
+    begin(name, expectedBytes, phase = 'connect') {
+      const fields = { name, phase, entries: '0', path: '', expectedBytes }
       bars.set(name, multi.create(expectedBytes ?? 0, 0, fields))
     },
     update: (name, bytes, fields) => bars.get(name)?.update(bytes, fields),
@@ -61,6 +61,6 @@ function formatBar(_options: unknown, params: { value: number }, payload: Record
   const bar =
     share === null ? ''.padEnd(barWidth, '·') : '█'.repeat(Math.round(share * barWidth)).padEnd(barWidth, '░')
   const percent = share === null ? '    ' : `${Math.floor(share * 100)}%`.padStart(4)
-  const line = `${name.padEnd(12)} ${bar}${percent} ${phase.padEnd(7)} ${entries.padStart(9)} ${formatBytes(params.value).padStart(9)}  ${path}`
+  const line = `${name.padEnd(12)} ${bar}${percent} ${phase.padEnd(10)} ${entries.padStart(9)} ${formatBytes(params.value).padStart(9)}  ${path}`
   return line.slice(0, Math.max(20, (process.stderr.columns ?? 80) - 1))
 }

@@ -40,9 +40,10 @@ export function findMatches(
     unique: true,
     objectMode: true,
   } as const
-  // fast-glob would take a `!` at the beginning for a pattern of what not to match.
+  // fast-glob would take a `!` at the beginning for a pattern of what not to match, and quotes for something to remove.
   const positive = /^!(?!\()/.test(pattern) ? `\\${pattern}` : pattern
-  return fastGlob.sync(lineSafe(positive), options).map(({ path, dirent }) => {
+  const quoted = positive.replace(/\\.|"/gs, (one) => (one === '"' ? '\\"' : one))
+  return fastGlob.sync(lineSafe(quoted), options).map(({ path, dirent }) => {
     return { path: joinPath(base, bytesFromText(lineTrue(path))), isDirectory: dirent.isDirectory() }
   })
 }

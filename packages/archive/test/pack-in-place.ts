@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { rmSync, writeFileSync } from 'node:fs'
+import {
+  type BytePath,
+  type Counts,
+  comparePaths,
+  decodeIndexBatch,
+  type Entry,
+  frameBytesMax,
+  IndexSequence,
+  type PackWarning,
+  paddingBytes,
+  type Root,
+  SharedState,
+} from '../src/index.ts'
+import { BlockWriter } from '../src/pack/block-writer.ts'
+import { IndexWriter } from '../src/pack/index-writer.ts'
+import { packSelection } from '../src/pack/packer.ts'
+import { listWithGnuTar } from './oracles.ts'
+import type { PackingFolder } from './packing-folder.ts'
+import { end, header } from './sample.ts'
+
+/** What a packer has made, with nothing compressed and all of it in memory. */
+export interface Packed {
+  tar: Buffer
+  entries: Entry[]
+  warnings: PackWarning[]
+  counts: Counts
+}
+
+/** The places of a run at which a test changes the tree. All are called in the midst of synchronous work. */
+export interface PackHooks {
+  /** Before anything is done with a path. */
+  onApproach?(path: BytePath): void
+  /** Between the look at an object and its opening. */
+  onFound?(path: BytePath): void
+  /** After some content of a file was read; `total` is how much of it. */
+  onRead?(path: BytePath, total: number): void
+}
+
+export interface PackOptions extends PackHooks {
+  exclude?: readonly string[]
+  listOnly?: boolean
+}
+
+class HookedState extends SharedState {
+  readonly #hooks: PackHooks
+  #current = '' as BytePath
+  #total = 0
+
+  constructor(hooks: PackHooks) {
+    super()
+    this.#hooks = hooks
+  }
+
+  override approach(path: BytePath): void {
+    super.approach(path)
+    this.#current = path
+    this.#total = 0
+    this.#hooks.onApproach?.(path)
+  }
+
+  override addEntry(): void {
+    super.addEntry()
+    this.#hooks.onFound?.(this.#current)
+  }
+
+  override addContent(bytes: number): void {
+    super.addContent(bytes)
+    this.#total += bytes
+    this.#hooks.onRead?.(this.#current, this.#total)
+  }
+}
+
+/** Packs in this thread, so that hooks can change the tree at exactly the place they mean. */
+export function packInPlace(roots: readonly Root[], options: PackOptions = {}): Packed {
+  const pieces: Buffer[] = []
+  const entries: Entry[] = []
+  const sequence = new IndexSequence()
+  const warnings: PackWarning[] = []
+  const index = new IndexWriter(header, (encoded) => {
+    const batch = decodeIndexBatch(encoded, options.listOnly ? 'listing' : 'archive')
+    sequence.accept(batch)
+    entries.push(...batch.entries)
+  })
+  const blocks = new BlockWriter({
+    take: () => new ArrayBuffer(frameBytesMax),
+    give(block, length) {
+      pieces.push(Buffer.from(block, 0, length))
+      index.blockSent()
+    },
+  })
+  const { exclude = [], listOnly = false, ...hooks } = options
+  const state = new HookedState(hooks)
+  const warn = (warning: PackWarning) => warnings.push(warning)
+  const counts = packSelection({ roots, exclude }, { blocks, index, state, warn }, listOnly)
+  index.finish({ ...end, outcome: 'complete', counts })
+  sequence.finish()
+  return { tar: Buffer.concat(pieces), entries, warnings, counts }
+}
+
+/**
+ * Fails unless index and tar stream agree: every entry has its member, in order and with its attributes, as GNU tar
+ * reads them, and its content has the digest that is recorded.
+ */
+export function requireSound(packed: Packed, folder: PackingFolder): void {
+  const { tar, entries } = packed
+  assert.deepEqual(
+    entries.map(({ path }) => path),
+    entries.map(({ path }) => path).sort(comparePaths),
+  )
+  for (const entry of entries.filter(({ type }) => type === 'file')) {
+    const [extent] = entry.extents
+    assert.equal(extent?.length ?? 0, entry.size, entry.path)
+    const offset = extent?.offset ?? 0
+    const content = tar.subarray(offset, offset + entry.size)
+    assert.deepEqual(createHash('sha256').update(content).digest(), Buffer.from(entry.digest!), entry.path)
+    const padding = tar.subarray(offset + entry.size, offset + entry.size + paddingBytes(entry.size))
+    if (entry.size > 0) assert.ok(padding.every((byte) => byte === 0))
+  }
+  const path = `${folder.path}.tar`
+  using _ = { [Symbol.dispose]: () => rmSync(path) }
+  writeFileSync(path, tar)
+  const members = entries.filter(({ type }) => type !== 'socket')
+  const listed = listWithGnuTar(path)
+  assert.equal(listed.length, members.length)
+  for (const [i, entry] of members.entries()) {
+    assert.deepEqual(listed[i], {
+      path: entry.path,
+      type: entry.type,
+      size: entry.size,
+      uid: entry.uid,
+      gid: entry.gid,
+      mode: entry.mode,
+      mtime: `${entry.mtimeSeconds}.${String(entry.mtimeNanoseconds).padStart(9, '0')}`,
+      target: entry.target ?? '',
+    })
+  }
+}
+
+/** Entries below the folder by their names in it. */
+export function entriesIn(folder: PackingFolder, { entries }: Packed): Record<string, Entry> {
+  const within = entries.filter(({ path }) => path.startsWith(`${folder.pathOf()}/`))
+  return Object.fromEntries(within.map((entry) => [folder.nameOf(entry.path), entry]))
+}
+
+/** The content of an entry as it stands in the tar stream. */
+export function contentOf({ tar }: Packed, entry: Entry): Buffer {
+  const [extent] = entry.extents
+  return extent === undefined ? Buffer.alloc(0) : tar.subarray(extent.offset, extent.offset + extent.length)
+}
+
+/** Warnings below the folder, as `code name`. */
+export function warningsIn(folder: PackingFolder, { warnings }: Packed): string[] {
+  return warnings.map(({ code, path }) => `${code} ${folder.nameOf(path)}`)
+}

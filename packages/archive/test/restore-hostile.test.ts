@@ -1,0 +1,335 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { ArchiveError, type Entry, type Overwrite, restoreTree } from '../src/index.ts'
+import { bytes, file, type Member, other } from './sample.ts'
+import { archiveName, describeTree, ListSource, packTree, TemporaryFolder } from './tree.ts'
+
+const isRoot = process.geteuid!() === 0
+const self = { uid: process.geteuid!(), gid: process.getegid!() }
+
+/** Entries and content in memory, for what no packer makes. */
+function sourceOf(members: readonly Member[]): ListSource {
+  const contents = new Map(members.map(({ entry, content }) => [entry.path, content]))
+  return new ListSource(
+    members.map(({ entry }) => Object.assign(entry, self)),
+    async function* (entry: Entry) {
+      yield contents.get(entry.path) ?? Buffer.alloc(0)
+    },
+  )
+}
+
+/** A target, and beside it what must not be touched. */
+function site(folder: TemporaryFolder) {
+  for (const name of ['target', 'outside', 'outside/folder']) mkdirSync(folder.at(name))
+  writeFileSync(folder.at('outside/secret'), 'secret', { mode: 0o600 })
+  writeFileSync(folder.at('outside/folder/a'), 'outside')
+  const before = describeTree(folder.at('outside'))
+  const untouched = () => assert.deepEqual(describeTree(folder.at('outside')), before)
+  return { target: folder.at('target'), outside: folder.at('outside'), untouched }
+}
+
+for (const overwrite of ['never', 'older', 'always'] satisfies Overwrite[]) {
+  test(`links that were planted in the target are never followed, with overwrite ${overwrite}`, async () => {
+    using folder = new TemporaryFolder()
+    const { target, outside, untouched } = site(folder)
+    symlinkSync(`${outside}/folder`, `${target}/folder`)
+    symlinkSync(`${outside}/secret`, `${target}/file`)
+    linkSync(`${outside}/secret`, `${target}/linked`)
+    symlinkSync(`${outside}/new`, `${target}/dangling`)
+    symlinkSync('../outside', `${target}/up`)
+    const fields = { mtimeSeconds: 4_000_000_000, mode: 0o666 }
+    const source = sourceOf([
+      other('folder', 'directory', { ...fields, mode: 0o777 }),
+      file('folder/a', 'restored', fields),
+      file('file', 'restored', fields),
+      file('linked', 'restored', fields),
+      file('dangling', 'restored', fields),
+      // No entry says what the folder of these is.
+      file('up/secret', 'restored', fields),
+      other('up/new', 'directory', fields),
+      other('up/link', 'symlink', { target: bytes('x') }),
+      other('up/fifo', 'fifo'),
+    ])
+    const report = await restoreTree(source, target, { overwrite })
+    untouched()
+    assert.equal(report.failed.count, overwrite === 'never' ? 5 : 4)
+    assert.match(report.failed.listed[0]!.message, /links are not followed/)
+    if (overwrite === 'never') return
+    for (const name of ['folder/a', 'file', 'linked', 'dangling']) {
+      assert.ok(lstatSync(`${target}/${name}`).isFile(), name)
+      assert.equal(readFileSync(`${target}/${name}`, 'utf8'), 'restored')
+    }
+  })
+}
+
+test('paths that lead out of the target are refused, however they came into a source', async () => {
+  using folder = new TemporaryFolder()
+  const { target, outside, untouched } = site(folder)
+  const paths = [
+    '../outside/x',
+    `${outside}/x`,
+    'a/../../outside/x',
+    '..',
+    '.',
+    'a//x',
+    'a/./x',
+    '',
+    'nul\0x',
+  ]
+  const members = paths.flatMap((path) => [file(path, 'x'), other(path, 'directory'), other(path, 'fifo')])
+  const report = await restoreTree(sourceOf(members), target, { overwrite: 'always' })
+  untouched()
+  assert.equal(report.damaged.count, members.length)
+  assert.deepEqual(readdirSync(target), [])
+})
+
+test('an archive that makes a link and then goes through it gets nowhere', async () => {
+  using folder = new TemporaryFolder()
+  const { target, outside, untouched } = site(folder)
+  const source = sourceOf([
+    other('a', 'symlink', { target: bytes(outside) }),
+    file('a/x', 'x'),
+    other('a/secret', 'hardlink', { target: bytes('a') }),
+    other('b', 'hardlink', { target: bytes('a/secret') }),
+    other('c', 'hardlink', { target: bytes('../outside/secret') }),
+    other('d', 'hardlink', { target: bytes('b') }),
+  ])
+  const report = await restoreTree(source, target, { overwrite: 'always' })
+  untouched()
+  // The folder `a` was made for the file in it, and is not removed for a link again.
+  assert.deepEqual(readdirSync(target), ['a'])
+  assert.equal(report.kept.count, 1)
+  assert.equal(report.damaged.count, 3)
+})
+
+test('a further name is never given to what was put in place of the first one', async () => {
+  using folder = new TemporaryFolder()
+  const { target, outside, untouched } = site(folder)
+  symlinkSync(`${outside}/secret`, `${target}/first`)
+  const source = sourceOf([
+    file('first', 'the content'),
+    other('second', 'hardlink', { target: bytes('first') }),
+    other('third', 'hardlink', { target: bytes('first') }),
+  ])
+  const contents = new ListSource(source.list, async function* () {
+    yield Buffer.from('the content')
+  })
+  await restoreTree(contents, target)
+  untouched()
+  assert.ok(lstatSync(`${target}/first`).isSymbolicLink())
+  assert.equal(readFileSync(`${target}/second`, 'utf8'), 'the content')
+  assert.equal(lstatSync(`${target}/second`).ino, lstatSync(`${target}/third`).ino)
+})
+
+/** Runs the neighbour while `work` does. */
+async function withNeighbour(args: readonly string[], work: () => Promise<void>): Promise<void> {
+  const script = join(import.meta.dirname, 'swap-names.ts')
+  const child: ChildProcess = spawn(process.execPath, [script, ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const ended = once(child, 'exit')
+  try {
+    await once(child.stdout!, 'data')
+    await work()
+  } finally {
+    child.kill('SIGKILL')
+    await ended
+  }
+}
+
+function isLink(path: string): boolean {
+  return lstatSync(path).isSymbolicLink()
+}
+
+/** For how long each race is run. */
+const raceMs = 2_000
+
+/**
+ * Members of the folder `swapped`, with other content each time, so that every restore writes. The folder itself is none
+ * of them: what stands in its place stays there.
+ */
+function membersOf(round: number): Member[] {
+  const fields = { mtimeSeconds: 1_000_000 + round, mode: 0o4777 }
+  return [
+    ...Array.from({ length: 20 }, (_, i) => file(`swapped/${i}`, `content ${round}`, fields)),
+    other('swapped/below', 'directory', fields),
+    file('swapped/below/a', `content ${round}`, fields),
+    other('swapped/fifo', 'fifo', fields),
+    other('swapped/link', 'symlink', { ...fields, target: bytes(`to ${round}`) }),
+    other('swapped/z', 'hardlink', { ...fields, target: bytes('swapped/1') }),
+  ]
+}
+
+async function raceRestores(target: string): Promise<{ rounds: number; problems: number }> {
+  const endMs = performance.now() + raceMs
+  let problems = 0
+  let rounds = 0
+  while (performance.now() < endMs) {
+    const { failed, kept } = await restoreTree(sourceOf(membersOf(rounds++)), target, { overwrite: 'always' })
+    problems += failed.count + kept.count
+  }
+  return { rounds, problems }
+}
+
+test('a folder that is swapped for a link out of the target all the time leads nowhere', async (t) => {
+  using folder = new TemporaryFolder()
+  const { target, outside, untouched } = site(folder)
+  mkdirSync(`${target}/swapped`)
+  symlinkSync(outside, `${target}/other`)
+  await withNeighbour(['exchange', `${target}/swapped`, `${target}/other`], async () => {
+    const { rounds, problems } = await raceRestores(target)
+    t.diagnostic(`${rounds} restores, ${problems} entries met a link`)
+    assert.ok(problems > 0)
+  })
+  untouched()
+})
+
+test('temporary names that are replaced by links all the time lead nowhere', async (t) => {
+  using folder = new TemporaryFolder()
+  const { target, outside, untouched } = site(folder)
+  mkdirSync(`${target}/swapped`)
+  await withNeighbour(['plant', `${target}/swapped`, `${outside}/secret`], async () => {
+    const { rounds, problems } = await raceRestores(target)
+    t.diagnostic(`${rounds} restores, ${problems} problems`)
+  })
+  // Otherwise the neighbour was never quick enough, and nothing was tested.
+  assert.ok(
+    readdirSync(`${target}/swapped`).some((name) => /^\d/.test(name) && isLink(`${target}/swapped/${name}`)),
+  )
+  untouched()
+})
+
+test('a tree deeper than descriptors, with paths longer than the kernel takes, comes back', async (t) => {
+  const folder = new TemporaryFolder()
+  t.after(() => execFileSync('rm', ['-rf', folder.path]))
+  const { target } = site(folder)
+  const depth = 1200
+  const name = 'd'.repeat(200)
+  const members: Member[] = []
+  let path = ''
+  for (let i = 0; i < depth; i++) {
+    path = i === 0 ? name : `${path}/${name}`
+    members.push(other(path, 'directory', { mode: 0o751, mtimeSeconds: 1_000_000 + i }))
+    if (i % 400 === 0) members.push(file(`${path}/file`, `at ${i}`))
+  }
+  members.push(
+    file(`${path}/file`, 'at the bottom'),
+    other(`${path}/link`, 'symlink', { target: bytes('x') }),
+  )
+  members.push(other(`${path}/same`, 'hardlink', { target: bytes(`${path}/file`) }))
+  const source = sourceOf(members)
+  const report = await restoreTree(source, target)
+  assert.equal(
+    report.failed.count + report.damaged.count,
+    0,
+    JSON.stringify(report.failed.listed[0]?.message),
+  )
+  assert.equal(report.restored.directories, depth)
+  const times = execFileSync('find', [target, '-mindepth', '1', '-type', 'd', '-printf', '%m %T@\n'], {
+    encoding: 'utf8',
+  })
+  assert.deepEqual(
+    times.split('\n').slice(0, -1),
+    Array.from({ length: depth }, (_, i) => `751 ${1_000_000 + i}.1234567890`),
+  )
+  assert.equal(
+    execFileSync('find', [target, '-type', 'f', '-links', '2', '-printf', '.'], { encoding: 'utf8' }),
+    '..',
+  )
+  const again = await restoreTree(source, target)
+  assert.equal(again.equal, members.length)
+  // The folder's own cleaning cannot take such paths.
+  execFileSync('rm', ['-rf', folder.path])
+})
+
+test('names that a file system cannot hold are reported, and all else comes back', async () => {
+  using folder = new TemporaryFolder()
+  const { target } = site(folder)
+  const report = await restoreTree(
+    sourceOf([file('n'.repeat(300), 'x'), file(`${'n'.repeat(300)}/x`, 'x'), file('ok', 'x')]),
+    target,
+  )
+  assert.equal(report.failed.count, 2)
+  assert.match(report.failed.listed[0]!.message, /ENAMETOOLONG/)
+  assert.deepEqual(readdirSync(target), ['ok'])
+})
+
+test('without root, owners and devices are left out and counted, and no set-id bit is given to others', async (t) => {
+  if (!isRoot) return t.skip('only root can become another user for this')
+  using folder = new TemporaryFolder()
+  chmodSync(folder.path, 0o755)
+  mkdirSync(folder.at('source/locked'), { recursive: true })
+  mkdirSync(folder.at('target'))
+  chownSync(folder.at('target'), 65534, 65534)
+  writeFileSync(folder.at('source/tool'), 'x')
+  writeFileSync(folder.at('source/locked/file'), 'x')
+  execFileSync('mknod', [folder.at('source/null'), 'c', '1', '3'])
+  chmodSync(folder.at('source/tool'), 0o6755)
+  chmodSync(folder.at('source/locked'), 0o555)
+  await packTree(folder.at('source'), folder.at(archiveName))
+  const script = join(import.meta.dirname, 'restore-as.ts')
+  const restore = () => {
+    const { stdout, stderr } = spawnSync(
+      process.execPath,
+      [script, folder.at(archiveName), folder.at('target')],
+      {
+        uid: 65534,
+        gid: 65534,
+        encoding: 'utf8',
+      },
+    )
+    return JSON.parse(stdout || assert.fail(stderr))
+  }
+  const report = restore()
+  assert.deepEqual([report.damaged.count, report.failed.count, report.kept.count], [0, 0, 0])
+  assert.equal(report.notSet.special.count, 1)
+  assert.equal(report.notSet.mode.count, 1)
+  assert.match(report.notSet.owner.reason, /EPERM/)
+  const restored = folder.at('target', folder.at('source'))
+  assert.equal(lstatSync(`${restored}/tool`).mode & 0o7777, 0o755)
+  assert.equal(lstatSync(`${restored}/locked`).mode & 0o7777, 0o555)
+  const { mtimeNs } = lstatSync(folder.at('source/locked'), { bigint: true })
+  assert.equal(lstatSync(`${restored}/locked`, { bigint: true }).mtimeNs, mtimeNs)
+  // A folder that its owner may not write to does not stop the next restore.
+  chmodSync(`${restored}/locked`, 0o755)
+  execFileSync('rm', [`${restored}/locked/file`])
+  chmodSync(`${restored}/locked`, 0o555)
+  assert.equal(restore().restored.files, 1)
+  assert.equal(lstatSync(`${restored}/locked`).mode & 0o7777, 0o555)
+})
+
+test('a target that is full ends the restore with what to do, and a larger one goes on', async (t) => {
+  if (!isRoot) return t.skip('only root can mount a small file system')
+  using folder = new TemporaryFolder()
+  const { target } = site(folder)
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', target])
+  try {
+    const source = sourceOf([file('a', Buffer.alloc(700_000)), file('b', Buffer.alloc(700_000, 'b'))])
+    await assert.rejects(restoreTree(source, target), (error) => {
+      assert.ok(error instanceof ArchiveError)
+      assert.match(error.message, /ENOSPC/)
+      assert.match(error.hint!, /restore again/)
+      return true
+    })
+    assert.deepEqual(readdirSync(target), ['a'])
+    execFileSync('mount', ['-o', 'remount,size=4m', target])
+    const report = await restoreTree(source, target)
+    assert.deepEqual([report.equal, report.restored.files], [1, 1])
+  } finally {
+    execFileSync('umount', [target])
+  }
+})
