@@ -1,11 +1,11 @@
 import cliProgress from 'cli-progress'
-import { formatBytes } from './format.ts'
+import { formatCount } from './format.ts'
 
 /** Bars of hosts at work, with lines that scroll above them. */
 export interface Bars {
-  /** `expectedBytes`: content of the last run; without it the bar cannot tell how much is left. */
-  begin(name: string, expectedBytes: number | null): void
-  update(name: string, bytes: number, fields: { phase: string; entries: string; path: string }): void
+  /** `expectedEntries`: as many as the last run met; without it the bar cannot tell how much is left. */
+  begin(name: string, expectedEntries: number | null): void
+  update(name: string, entries: number, fields: { phase: string; content: string; path: string }): void
   end(name: string): void
   print(line: string): void
   /** Prints what has not been shown yet, and gives the terminal back. */
@@ -27,11 +27,11 @@ export function openBars(): Bars {
   })
   const bars = new Map<string, cliProgress.SingleBar>()
   return {
-    begin(name, expectedBytes) {
-      const fields = { name, phase: 'connect', entries: '0', path: '', expectedBytes }
-      bars.set(name, multi.create(expectedBytes ?? 0, 0, fields))
+    begin(name, expectedEntries) {
+      const fields = { name, phase: 'connect', content: '', path: '', expectedEntries }
+      bars.set(name, multi.create(expectedEntries ?? 0, 0, fields))
     },
-    update: (name, bytes, fields) => bars.get(name)?.update(bytes, fields),
+    update: (name, entries, fields) => bars.get(name)?.update(entries, fields),
     end(name) {
       const bar = bars.get(name)
       if (bar !== undefined) multi.remove(bar)
@@ -49,18 +49,18 @@ export function openBars(): Bars {
 const barWidth = 20
 
 function formatBar(_options: unknown, params: { value: number }, payload: Record<string, unknown>): string {
-  const { name, phase, entries, path, expectedBytes } = payload as {
+  const { name, phase, content, path, expectedEntries } = payload as {
     name: string
     phase: string
-    entries: string
+    content: string
     path: string
-    expectedBytes: number | null
+    expectedEntries: number | null
   }
   const share =
-    expectedBytes === null || expectedBytes === 0 ? null : Math.min(1, params.value / expectedBytes)
+    expectedEntries === null || expectedEntries === 0 ? null : Math.min(1, params.value / expectedEntries)
   const bar =
     share === null ? ''.padEnd(barWidth, '·') : '█'.repeat(Math.round(share * barWidth)).padEnd(barWidth, '░')
   const percent = share === null ? '    ' : `${Math.floor(share * 100)}%`.padStart(4)
-  const line = `${name.padEnd(12)} ${bar}${percent} ${phase.padEnd(7)} ${entries.padStart(9)} ${formatBytes(params.value).padStart(9)}  ${path}`
+  const line = `${name.padEnd(12)} ${bar}${percent} ${phase.padEnd(7)} ${formatCount(params.value).padStart(9)} ${content.padStart(9)}  ${path}`
   return line.slice(0, Math.max(20, (process.stderr.columns ?? 80) - 1))
 }
