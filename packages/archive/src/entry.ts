@@ -70,10 +70,19 @@ export type Outcome = (typeof outcomes)[number]
 
 export type RunKind = 'full' | 'incremental'
 
+/** A path that stood in the run before and does not any more, and with it all that was below it. */
+export interface Gone {
+  path: BytePath
+  /** `unselected`: what is selected has changed, and nothing is known of whether it still is there. */
+  reason: 'deleted' | 'unselected'
+}
+
 /** What an archive says about the run that made it; stands in its first index batch. */
 export interface ArchiveHeader {
   host: string
   kind: RunKind
+  /** The archive of the run that an incremental one is compared with: what its index does not name stands as it did there. */
+  base: string | null
   /** Milliseconds since 1970, by the server's clock. */
   startedAtMs: number
   /** For people: name and version of the program that packed it. */
@@ -92,6 +101,10 @@ export interface Counts {
   specials: number
   /** Sockets: counted, not packed. */
   sockets: number
+  /** Stand as they did in the run before, so that the archive has nothing of them. Not among the counts above. */
+  unchanged: number
+  /** Paths that stood in the run before and do not any more, without what was below them. */
+  gone: number
   /** Left out because an exclude pattern matches. What lies below an excluded directory is not counted. */
   excluded: number
   /** Changed while they were read. */

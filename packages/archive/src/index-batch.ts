@@ -1,4 +1,4 @@
-import type { ArchiveEnd, ArchiveHeader, Entry } from './entry.ts'
+import type { ArchiveEnd, ArchiveHeader, Entry, Gone } from './entry.ts'
 import { ArchiveError } from './errors.ts'
 import {
   endBytesMax,
@@ -23,18 +23,23 @@ import {
 } from './index-row.ts'
 import { batchArchivesMax, indexBatchBytesMax } from './limits.ts'
 import { MsgpackReader, MsgpackWriter } from './msgpack.ts'
-import { type BytePath, comparePaths, quotePath } from './path.ts'
+import { type BytePath, comparePaths, isSafePath, pathBytesMax, quotePath } from './path.ts'
 
 /** The index of an archive comes in batches: msgpack, at most `indexBatchBytesMax` each, entries in path order. */
 export interface IndexBatch {
   /** In the first batch of an index only. */
   header: ArchiveHeader | null
   entries: Entry[]
+  /** In path order, of an incremental run only. */
+  gone: Gone[]
   /** In the last batch of an index only. */
   end: ArchiveEnd | null
 }
 
 const version = 1
+
+/** The number of a reason is its place here: only ever add to the end. */
+const goneReasons: readonly Gone['reason'][] = ['deleted', 'unselected']
 
 /** Keys of a batch, and the beginnings of its array and maps. */
 const mapBytesMax = 64
@@ -47,10 +52,12 @@ const rowsBytesInitial = 256 * 1024
  */
 export class IndexBatchEncoder {
   readonly #rows = new MsgpackWriter(rowsBytesInitial)
+  readonly #gone = new MsgpackWriter(1024)
   readonly #archives = new ArchiveTable()
   #header: ArchiveHeader | null
   #headerBytes: number
   #count = 0
+  #goneCount = 0
 
   /** `header` goes into the first batch. */
   constructor(header: ArchiveHeader | null) {
@@ -58,13 +65,14 @@ export class IndexBatchEncoder {
     this.#headerBytes = header === null ? 0 : headerBytesMax(header)
   }
 
-  get entryCount(): number {
-    return this.#count
+  /** Nothing was added since the last `take`. */
+  get isEmpty(): boolean {
+    return this.#count + this.#goneCount === 0
   }
 
   /** Size of the batch as it is, to some hundred bytes. */
   get sizeBytes(): number {
-    return this.#rows.length + this.#archives.bytes + this.#headerBytes
+    return this.#rows.length + this.#gone.length + this.#archives.bytes + this.#headerBytes
   }
 
   /**
@@ -91,12 +99,26 @@ export class IndexBatchEncoder {
     return true
   }
 
+  /** Adds a path that is gone; false where the batch has no room for it and has to be taken first. */
+  addGone({ path, reason }: Gone): boolean {
+    const rowBytes = 8 + path.length
+    if (this.sizeBytes + rowBytes > indexBatchBytesMax - endBytesMax - mapBytesMax) return false
+    this.#gone.reserve(rowBytes)
+    this.#gone.array(2)
+    this.#gone.byteString(path)
+    this.#gone.integer(goneReasons.indexOf(reason))
+    this.#goneCount++
+    return true
+  }
+
   /** The batch, in a buffer that nothing else uses; a new one begins. */
   take(end: ArchiveEnd | null = null): Buffer {
     const header = this.#header
     const { names } = this.#archives
     const writer = new MsgpackWriter(this.sizeBytes + endBytesMax + mapBytesMax)
-    writer.map(2 + Number(header !== null) + Number(names.length > 0) + Number(end !== null))
+    const hasGone = this.#goneCount > 0
+    const keys = [header !== null, names.length > 0, hasGone, end !== null]
+    writer.map(2 + keys.filter(Boolean).length)
     writer.text('v')
     writer.integer(version)
     if (header !== null) {
@@ -110,6 +132,11 @@ export class IndexBatchEncoder {
     writer.text('entries')
     writer.array(this.#count)
     writer.raw(this.#rows.written)
+    if (hasGone) {
+      writer.text('gone')
+      writer.array(this.#goneCount)
+      writer.raw(this.#gone.written)
+    }
     if (end !== null) {
       writer.text('end')
       writeEnd(writer, end)
@@ -122,7 +149,9 @@ export class IndexBatchEncoder {
 
   #begin(): void {
     this.#rows.clear()
+    this.#gone.clear()
     this.#archives.clear()
+    this.#goneCount = 0
     this.#header = null
     this.#headerBytes = 0
     this.#count = 0
@@ -137,6 +166,13 @@ export function encodeIndexBatch(batch: IndexBatch): Buffer {
     throw new ArchiveError(
       'entry-limit',
       `${batch.entries.length} entries do not fit into one batch of the index`,
+    )
+  }
+  for (const one of batch.gone) {
+    if (encoder.addGone(one)) continue
+    throw new ArchiveError(
+      'entry-limit',
+      `${batch.gone.length} paths that are gone do not fit into one batch of the index`,
     )
   }
   return encoder.take(batch.end)
@@ -166,13 +202,18 @@ export function decodeIndexBatch(bytes: Uint8Array, kind: IndexKind = 'archive')
   }
   expectKey(reader, 'entries')
   const entries = readEntries(reader, archives, kind)
+  let gone: Gone[] = []
+  if (reader.key('gone')) {
+    gone = readGone(reader)
+    keysLeft--
+  }
   let end: ArchiveEnd | null = null
   if (reader.key('end')) {
     end = readEnd(reader)
     keysLeft--
   }
   if (keysLeft !== 0 || !reader.isAtEnd) throw reader.error('the batch ends here')
-  return { header, entries, end }
+  return { header, entries, gone, end }
 }
 
 function readVersion(reader: MsgpackReader): void {
@@ -197,6 +238,21 @@ function readEntries(reader: MsgpackReader, archives: readonly string[], kind: I
   return entries
 }
 
+function readGone(reader: MsgpackReader): Gone[] {
+  const count = reader.array(indexBatchBytesMax, 'gone')
+  const gone: Gone[] = []
+  let previous = '' as BytePath
+  for (let i = 0; i < count; i++) {
+    if (reader.array(2, 'gone') !== 2) throw reader.error('gone: a path and a reason expected')
+    const path = reader.byteString(pathBytesMax, 'path') as BytePath
+    if (!isSafePath(path)) throw reader.error(`path: ${quotePath(path)} is no path for an archive`)
+    if (comparePaths(path, previous) <= 0) throw outOfOrder(path, previous)
+    previous = path
+    gone.push({ path, reason: goneReasons[reader.unsigned(goneReasons.length - 1, 'reason')]! })
+  }
+  return gone
+}
+
 /**
  * Checks that batches, each of which `decodeIndexBatch` has taken, make one index together: the header in the first
  * and the end in the last, and paths that ascend from each to the next.
@@ -205,6 +261,7 @@ export class IndexSequence {
   #batches = 0
   #ended = false
   #last = '' as BytePath
+  #lastGone = '' as BytePath
 
   accept(batch: IndexBatch): void {
     if (this.#ended) throw outOfTurn('a batch follows the one that ends it')
@@ -216,6 +273,11 @@ export class IndexSequence {
       throw outOfOrder(first.path, this.#last)
     }
     this.#last = batch.entries.at(-1)?.path ?? this.#last
+    const firstGone = batch.gone[0]
+    if (firstGone !== undefined && comparePaths(firstGone.path, this.#lastGone) <= 0) {
+      throw outOfOrder(firstGone.path, this.#lastGone)
+    }
+    this.#lastGone = batch.gone.at(-1)?.path ?? this.#lastGone
     this.#ended = batch.end !== null
     this.#batches++
   }

@@ -15,6 +15,8 @@ const countKeys: readonly (keyof Counts)[] = [
   'hardlinks',
   'specials',
   'sockets',
+  'unchanged',
+  'gone',
   'excluded',
   'changed',
   'vanished',
@@ -29,7 +31,7 @@ export function headerBytesMax(header: ArchiveHeader): number {
   const patterns = [...header.paths, ...header.exclude]
   return (
     256 +
-    3 * (header.host.length + header.software.length) +
+    3 * (header.host.length + header.software.length + (header.base?.length ?? 0)) +
     patterns.reduce((sum, { length }) => sum + 5 + 3 * length, 0)
   )
 }
@@ -48,11 +50,14 @@ export function writeHeader(writer: MsgpackWriter, header: ArchiveHeader): void 
     throw tooMuch('paths or exclude patterns', patternCount, `${headerPatternsMax}`)
   }
 
-  writer.map(6)
+  writer.map(7)
   writer.text('host')
   writer.text(header.host)
   writer.text('kind')
   writer.text(header.kind)
+  writer.text('base')
+  if (header.base === null) writer.nil()
+  else writer.text(header.base)
   writer.text('startedAtMs')
   writer.integer(header.startedAtMs)
   writer.text('software')
@@ -64,11 +69,15 @@ export function writeHeader(writer: MsgpackWriter, header: ArchiveHeader): void 
 }
 
 export function readHeader(reader: MsgpackReader): ArchiveHeader {
-  if (reader.map('header') !== 6) throw reader.error('header: 6 keys expected')
+  if (reader.map('header') !== 7) throw reader.error('header: 7 keys expected')
   expectKey(reader, 'host')
   const host = readText(reader, 'host')
   expectKey(reader, 'kind')
   const kind = readOneOf(reader, kinds, 'kind')
+  expectKey(reader, 'base')
+  const base = reader.nil() ? null : readText(reader, 'base')
+  if ((base === null) !== (kind === 'full'))
+    throw reader.error('base: an incremental archive has one, and no other')
   expectKey(reader, 'startedAtMs')
   const startedAtMs = reader.unsigned(timestampMsMax, 'startedAtMs')
   expectKey(reader, 'software')
@@ -77,11 +86,11 @@ export function readHeader(reader: MsgpackReader): ArchiveHeader {
   const paths = readPatterns(reader, headerPatternsBytesMax, 'paths')
   expectKey(reader, 'exclude')
   const exclude = readPatterns(reader, headerPatternsBytesMax - paths.bytes, 'exclude')
-  return { host, kind, startedAtMs, software, paths: paths.patterns, exclude: exclude.patterns }
+  return { host, kind, base, startedAtMs, software, paths: paths.patterns, exclude: exclude.patterns }
 }
 
 /** At least what `writeEnd` writes. */
-export const endBytesMax = 512
+export const endBytesMax = 640
 
 export function writeEnd(writer: MsgpackWriter, end: ArchiveEnd): void {
   writer.map(3)

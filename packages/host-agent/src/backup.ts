@@ -10,7 +10,7 @@ import {
   type Part,
   textFromBytes,
 } from '@central-backup/archive'
-import { type MessageOf, ProtocolError, storedMsMax } from '@central-backup/protocol'
+import { type Channel, type MessageOf, ProtocolError, storedMsMax } from '@central-backup/protocol'
 import { LocalCopy } from './local-copy.ts'
 import { ProgressReports } from './progress-reports.ts'
 import type { Selected } from './select/select.ts'
@@ -104,7 +104,7 @@ async function beginLocalCopy(
 }
 
 function startPacking(
-  { agent, settings }: Session,
+  { agent, settings, channel }: Session,
   request: Request,
   selected: Selected,
   warnings: Warnings,
@@ -116,6 +116,7 @@ function startPacking(
       header: {
         host: settings.name,
         kind: request.type === 'backup' ? request.kind : 'full',
+        base: request.type === 'backup' ? request.base : null,
         startedAtMs: request.type === 'backup' ? request.startedAtMs : Date.now(),
         software,
         paths: request.paths.map((path) => textFromBytes(bytePathFromBuffer(path))),
@@ -126,9 +127,22 @@ function startPacking(
       compressionLevel: request.type === 'backup' ? request.compressionLevel : undefined,
       stallMs: settings.limits.readStallMs,
       onWarning: (warning) => warnings.add(warning),
+      nextBaseline: request.type === 'backup' && request.base !== null ? askForBaseline(channel) : undefined,
     },
     agent.pool,
   )
+}
+
+/** Asks the server for one batch after the other, when the packer wants it: neither side piles them up. */
+function askForBaseline(channel: Channel): () => Promise<Uint8Array | null> {
+  let ended = false
+  return async () => {
+    if (ended) return null
+    await channel.send({ type: 'baseline-next' })
+    const answer = await channel.receive(['baseline', 'baseline-end'])
+    ended = answer.type === 'baseline-end'
+    return answer.type === 'baseline' ? answer.payload : null
+  }
 }
 
 /**

@@ -59,6 +59,8 @@ const countsSchema = z.strictObject({
   hardlinks: count,
   specials: count,
   sockets: count,
+  unchanged: count,
+  gone: count,
   excluded: count,
   changed: count,
   vanished: count,
@@ -68,6 +70,9 @@ const countsSchema = z.strictObject({
 
 /** What a run met, by kind; `contentBytes` is the content of its regular files. */
 export type Counts = z.infer<typeof countsSchema>
+
+// Typed by hand: as zod has it, an object without fields may not have a `type` either.
+const noFields = z.strictObject({}) as unknown as z.ZodType<object>
 
 const schemas = {
   hello: z.strictObject({
@@ -85,6 +90,7 @@ const schemas = {
   backup: z.strictObject({
     ...selection,
     kind: z.enum(kinds),
+    base: archiveName.nullable(),
     startedAtMs: timeMs,
     compressionLevel: z.int().min(compressionLevelMin).max(compressionLevelMax).optional(),
   }),
@@ -111,13 +117,15 @@ const schemas = {
   }),
   stored: z.strictObject({ digest, archiveBytes: count }),
   check: z.strictObject(selection),
+  'baseline-next': noFields,
+  'baseline-end': noFields,
   finished: z.strictObject({
     localCopy: z.strictObject({ kept: z.boolean(), name: archiveName, error: text.optional() }).nullable(),
   }),
 }
 
 export type ControlType = keyof typeof schemas
-export type DataType = 'entries' | 'frame'
+export type DataType = 'entries' | 'frame' | 'baseline'
 export type MessageType = ControlType | DataType
 
 /** A message of type `T`: its fields beside `type`, or for data the raw `payload`. */
@@ -160,6 +168,9 @@ export const messageKinds: readonly MessageKind[] = [
   control(12, 'stored'),
   control(13, 'check'),
   control(14, 'finished'),
+  data(15, 'baseline'),
+  control(16, 'baseline-end'),
+  control(17, 'baseline-next'),
 ]
 
 const byType = new Map(messageKinds.map((kind) => [kind.type, kind]))

@@ -16,6 +16,7 @@ export const libc = koffi.load(null)
 const nativeOpenat = libc.func('int openat(int, const void *, int)')
 const nativeClose = libc.func('int close(int)')
 const nativeRead = libc.func('int64_t read(int, void *, size_t)')
+const nativeLseek = libc.func('int64_t lseek(int, int64_t, int)')
 const nativeStatx = libc.func('int statx(int, const void *, int, unsigned int, void *)')
 const nativeReadlinkat = libc.func('int64_t readlinkat(int, const void *, void *, size_t)')
 const nativeGetdents = libc.func('int64_t getdents64(int, void *, size_t)')
@@ -79,6 +80,11 @@ export function openDirectoryAt(directory: number, name: Buffer): number {
 
 export function close(fd: number): void {
   nativeClose(fd)
+}
+
+/** Puts a file's position back to its start. */
+export function rewind(fd: number): void {
+  nativeLseek(fd, 0, 0)
 }
 
 /** Reads at the file's position into `buffer` at `offset`. Bytes read, 0 at the end, or a negative error number. */

@@ -1,4 +1,4 @@
-import type { ArchiveEnd, ArchiveHeader, Entry } from '../entry.ts'
+import type { ArchiveEnd, ArchiveHeader, Entry, Gone } from '../entry.ts'
 import { IndexBatchEncoder } from '../index-batch.ts'
 
 /** A batch is worth a frame of its own from this size on; smaller ones wait for the next block. */
@@ -26,6 +26,12 @@ export class IndexWriter {
     if (!this.#encoder.add(entry)) throw new Error('an index batch has no room for the next entry')
   }
 
+  /** Takes a path that stood in the run before and does not any more. */
+  addGone(gone: Gone): void {
+    if (!this.#encoder.addGone(gone))
+      throw new Error('an index batch has no room for the next path that is gone')
+  }
+
   /** The entries take so much that the block should be sent before it is full, and then this. */
   get isFull(): boolean {
     return this.#encoder.sizeBytes >= batchBytesWanted
@@ -38,7 +44,7 @@ export class IndexWriter {
 
   /** Sends what there is. All entries so far must lie in blocks that were sent. */
   send(): void {
-    if (this.#encoder.entryCount > 0) this.#send(this.#encoder.take())
+    if (!this.#encoder.isEmpty) this.#send(this.#encoder.take())
   }
 
   /** Sends the last batch. */

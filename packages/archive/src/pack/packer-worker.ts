@@ -7,7 +7,10 @@ import {
   workerData,
 } from 'node:worker_threads'
 import type { ArchiveEnd, ArchiveHeader, Counts } from '../entry.ts'
-import { frameBytesMax } from '../limits.ts'
+import { decompressFrame, indexFrameMagic, unwrapSkippable } from '../frame.ts'
+import { decodeIndexBatch } from '../index-batch.ts'
+import { frameBytesMax, indexBatchBytesMax } from '../limits.ts'
+import type { NextBaselineBatch } from './baseline.ts'
 import { BlockWriter } from './block-writer.ts'
 import { IndexWriter } from './index-writer.ts'
 import { outcomeOf, PackingCancelled, type PackWarning, packSelection, type Selection } from './packer.ts'
@@ -24,11 +27,14 @@ export interface PackerRequest {
   state: SharedArrayBuffer
   /** Brings empty blocks back. */
   blocks: MessagePort
+  /** Brings the baseline, an index frame for each `baseline-wanted` and `null` in the end; `null` for a full run. */
+  baseline: MessagePort | null
 }
 
 export type PackerMessage =
   | { type: 'block'; sequence: number; block: ArrayBuffer; length: number }
   | { type: 'index'; sequence: number; batch: ArrayBuffer; length: number }
+  | { type: 'baseline-wanted' }
   | { type: 'warning'; warning: PackWarning }
   | { type: 'done'; parts: number; counts: Counts; end: ArchiveEnd }
   | { type: 'failed'; message: string; stack: string }
@@ -58,10 +64,34 @@ function run(request: PackerRequest): void {
     },
   })
   const warn = (warning: PackWarning) => post({ type: 'warning', warning })
-  const counts = packSelection(request.selection, { blocks, index, state, warn }, request.listOnly)
-  const end: ArchiveEnd = { outcome: outcomeOf(counts, request.missing), counts, finishedAtMs: Date.now() }
+  const baseline =
+    request.baseline === null
+      ? null
+      : baselineReader(request.baseline, state, () => post({ type: 'baseline-wanted' }))
+  const { listOnly } = request
+  const packed = packSelection(request.selection, { blocks, index, state, warn }, { listOnly, baseline })
+  const { counts } = packed
+  const end: ArchiveEnd = { outcome: outcomeOf(packed, request.missing), counts, finishedAtMs: Date.now() }
   index.finish(end)
   post({ type: 'done', parts: sequence, counts, end })
+}
+
+/** Batches that are asked for ahead, so that the next is there when the last is done with. */
+const batchesAhead = 2
+
+function baselineReader(port: MessagePort, state: SharedState, want: () => void): NextBaselineBatch {
+  for (let i = 0; i < batchesAhead; i++) want()
+  return () => {
+    const answer = state.waitFor(
+      () => receiveMessageOnPort(port) as { message: Uint8Array | null } | undefined,
+    )
+    if (answer === null) throw new PackingCancelled()
+    if (answer.message === null) return null
+    want()
+    return decodeIndexBatch(
+      decompressFrame(unwrapSkippable(indexFrameMagic, answer.message), indexBatchBytesMax),
+    ).entries
+  }
 }
 
 try {

@@ -13,12 +13,14 @@ import {
   openFileAt,
   readInto,
   readLinkAt,
+  rewind,
 } from '../native/libc.ts'
 import { OwnerNames } from '../native/owner-names.ts'
-import type { BytePath } from '../path.ts'
+import { type BytePath, isWithin } from '../path.ts'
 import { encodeEntryHeader, endOfArchive, paddingBytes } from '../tar-header.ts'
+import { Baseline, isUnchanged, type NextBaselineBatch } from './baseline.ts'
 import type { BlockWriter } from './block-writer.ts'
-import { compileExclusion } from './exclusion.ts'
+import { compileExclusion, type Exclusion } from './exclusion.ts'
 import type { IndexWriter } from './index-writer.ts'
 import type { SharedState } from './shared-state.ts'
 import { type Found, type Root, type Visitor, type WalkProblem, walk } from './walk.ts'
@@ -39,6 +41,17 @@ export interface PackWarning {
   message: string
 }
 
+export interface PackOptions {
+  listOnly?: boolean
+  baseline?: NextBaselineBatch | null
+}
+
+export interface Packed {
+  counts: Counts
+  /** Anything but folders stood in the selection, changed or not. */
+  hasFiles: boolean
+}
+
 export interface PackerSinks {
   blocks: BlockWriter
   index: IndexWriter
@@ -49,6 +62,9 @@ export interface PackerSinks {
 /** A file at least this large is not left in the page cache, unless it was there before. */
 const dropPagesBytesMin = 1024 * 1024
 
+/** Content that is read only to be compared. */
+const scratchBytes = 256 * 1024
+
 const emptyDigest = hash('sha256', '', 'buffer')
 
 /** Ends the walk when the owner of the packer does not want it any more. */
@@ -57,14 +73,50 @@ export class PackingCancelled extends Error {}
 /**
  * Walks a selection and turns it into tar stream and index, with synchronous calls: for a thread of its own.
  * What changes, vanishes or cannot be read is told to `warn` and counted, and never ends the run.
- * With `listOnly`, no content is read and the index alone is written.
+ * With `listOnly`, no content is read and the index alone is written. With a baseline, only what differs from it is.
  */
-export function packSelection(selection: Selection, sinks: PackerSinks, listOnly = false): Counts {
-  const packer = new Packer(sinks, listOnly)
-  walk(selection.roots, compileExclusion(selection.exclude), packer)
+export function packSelection(selection: Selection, sinks: PackerSinks, options: PackOptions): Packed {
+  const { listOnly = false, baseline = null } = options
+  const exclusion = compileExclusion(selection.exclude)
+  const packer = new Packer(selection, exclusion, sinks, listOnly, baseline)
+  walk(selection.roots, exclusion, packer)
+  packer.finish()
   if (!listOnly) sinks.blocks.write(endOfArchive)
   sinks.blocks.flush()
-  return packer.counts
+  return { counts: packer.counts, hasFiles: packer.hasFiles }
+}
+
+/** The first name of an object that has several, and how many are still to come. */
+interface FirstName {
+  path: BytePath
+  left: number
+}
+
+/** Identifies an object of several names. With the ctime, as the number of an inode may pass to a new file during the run. */
+function linkKey(object: Pick<Entry, 'dev' | 'ino' | 'ctimeSeconds' | 'ctimeNanoseconds'>): string {
+  return `${object.dev}:${object.ino}:${object.ctimeSeconds}:${object.ctimeNanoseconds}`
+}
+
+/** The type of an object as its mode says it; `null` for kinds that Linux does not have. */
+function typeOf(mode: number): EntryType | null {
+  switch (mode & constants.S_IFMT) {
+    case constants.S_IFREG:
+      return 'file'
+    case constants.S_IFDIR:
+      return 'directory'
+    case constants.S_IFLNK:
+      return 'symlink'
+    case constants.S_IFSOCK:
+      return 'socket'
+    case constants.S_IFIFO:
+      return 'fifo'
+    case constants.S_IFCHR:
+      return 'character-device'
+    case constants.S_IFBLK:
+      return 'block-device'
+    default:
+      return null
+  }
 }
 
 class Packer implements Visitor {
@@ -75,22 +127,44 @@ class Packer implements Visitor {
     hardlinks: 0,
     specials: 0,
     sockets: 0,
+    unchanged: 0,
+    gone: 0,
     excluded: 0,
     changed: 0,
     vanished: 0,
     unreadable: 0,
     contentBytes: 0,
   }
+  /** Anything but folders was visited. */
+  hasFiles = false
+  readonly #roots: readonly Root[]
+  readonly #exclusion: Exclusion
   readonly #sinks: PackerSinks
   readonly #listOnly: boolean
+  readonly #baseline: Baseline | null
   readonly #opened = new FileStatus()
   readonly #owners = new OwnerNames()
   /** First names of objects that have several, until all of those have been seen. */
-  readonly #firstNames = new Map<string, { path: BytePath; left: number }>()
+  readonly #firstNames = new Map<string, FirstName>()
+  #scratch: Buffer | null = null
 
-  constructor(sinks: PackerSinks, listOnly: boolean) {
+  constructor(
+    selection: Selection,
+    exclusion: Exclusion,
+    sinks: PackerSinks,
+    listOnly: boolean,
+    baseline: NextBaselineBatch | null,
+  ) {
+    this.#roots = selection.roots
+    this.#exclusion = exclusion
     this.#sinks = sinks
     this.#listOnly = listOnly
+    this.#baseline = baseline === null ? null : new Baseline(baseline, (entry) => this.#recordGone(entry))
+  }
+
+  /** To be called when the walk has ended. */
+  finish(): void {
+    this.#baseline?.finish()
   }
 
   approach(path: BytePath): void {
@@ -100,15 +174,39 @@ class Packer implements Visitor {
 
   problem(kind: WalkProblem, path: BytePath, message: string): void {
     this.counts[kind]++
+    if (kind === 'unreadable') this.#baseline?.keep(path)
     if (kind !== 'excluded' || this.#listOnly) this.#sinks.warn({ code: kind, path, message })
   }
 
   visit(found: Found): void {
     this.#sinks.state.addEntry()
+    const type = typeOf(found.status.mode)
+    this.hasFiles ||= type !== null && type !== 'directory' && type !== 'socket'
+    const before = this.#baseline?.at(found.path) ?? null
+    if (before !== null && type !== null && this.#stands(found, type, before)) this.counts.unchanged++
+    else this.#pack(found, before)
+  }
+
+  /** Whether an object is what it was in the run before, hard links included. */
+  #stands(found: Found, type: EntryType, before: Entry): boolean {
+    if (before.ancestor !== found.ancestor) return false
+    const { status, path } = found
+    if (type === 'directory' || status.nlink < 2) return isUnchanged(before, type, status)
+    const key = linkKey(status)
+    const first = this.#firstNames.get(key)
+    const same =
+      first === undefined
+        ? isUnchanged(before, type, status)
+        : isUnchanged(before, 'hardlink', status) && before.target === first.path
+    if (same) this.#countName(key, first, path, status.nlink)
+    return same
+  }
+
+  #pack(found: Found, before: Entry | null): void {
     switch (found.status.mode & constants.S_IFMT) {
       case constants.S_IFREG:
         if (this.#listOnly) this.#packFileUnread(found)
-        else this.#packFile(found)
+        else this.#packFile(found, before)
         break
       case constants.S_IFDIR:
         this.counts.directories++
@@ -169,7 +267,7 @@ class Packer implements Visitor {
     this.#index(entry)
   }
 
-  #packFile(found: Found): void {
+  #packFile(found: Found, before: Entry | null): void {
     const fd = openFileAt(found.directory, found.name)
     if (fd < 0) {
       const replaced = fd === -errno.ENOENT || fd === -errno.ELOOP || fd === -errno.ENXIO
@@ -187,18 +285,25 @@ class Packer implements Visitor {
         this.problem('unreadable', found.path, `cannot look at the file: ${describeErrno(failure)}`)
       else if ((status.mode & constants.S_IFMT) !== constants.S_IFREG) {
         this.problem('vanished', found.path, 'the file was replaced by something else while it was opened')
-      } else this.#packOpenFile(found, fd, status)
+      } else this.#packOpenFile(found, fd, status, before)
     } finally {
       close(fd)
     }
   }
 
   /** The attributes come from the open file, so that they and the content are of one object. */
-  #packOpenFile(found: Found, fd: number, status: FileStatus): void {
+  #packOpenFile(found: Found, fd: number, status: FileStatus, before: Entry | null): void {
     const entry = this.#entry(found, 'file', status)
     if (this.#packHardLink(entry)) return
     entry.size = status.size
     if (!this.#isWithinLimits(entry)) return
+    if (this.#hasContentOf(before, entry, fd)) {
+      entry.digest = before.digest
+      entry.extents = before.extents
+      this.counts.files++
+      this.#index(entry)
+      return
+    }
     this.#sinks.blocks.write(encodeEntryHeader(entry))
     const offset = this.#sinks.blocks.offset
     entry.digest = this.#copyContent(entry, fd)
@@ -207,6 +312,49 @@ class Packer implements Visitor {
     this.#noticeChange(entry, fd)
     this.#countFile(entry)
     this.#index(entry)
+  }
+
+  /**
+   * Whether only the attributes of a file have changed: then its content stays where it is. Reads the file, and has it at
+   * its start again where the content is another.
+   */
+  #hasContentOf(before: Entry | null, entry: Entry, fd: number): before is Entry {
+    if (before?.type !== 'file' || before.digest === null || before.changedWhileRead) return false
+    if (before.size !== entry.size || entry.size === 0) return false
+    const running = createHash('sha256')
+    this.#scratch ??= Buffer.allocUnsafeSlow(scratchBytes)
+    let left = entry.size
+    while (left > 0) {
+      const read = readInto(fd, this.#scratch, 0, Math.min(left, scratchBytes))
+      if (read === -errno.EINTR) continue
+      if (read <= 0) break
+      running.update(this.#scratch.subarray(0, read))
+      left -= read
+      this.#sinks.state.addContent(0)
+      if (this.#sinks.state.isCancelled) throw new PackingCancelled()
+    }
+    if (left === 0 && running.digest().equals(before.digest)) return true
+    rewind(fd)
+    return false
+  }
+
+  #recordGone({ path }: Entry): void {
+    this.counts.gone++
+    const reason = this.#isSelected(path) ? 'deleted' : 'unselected'
+    this.#sinks.index.addGone({ path, reason })
+    this.#sendIndexIfFull()
+  }
+
+  /** Whether a path would have been packed if it were there. */
+  #isSelected(path: BytePath): boolean {
+    const root = this.#roots.find((one) => one.recursive && isWithin(path, one.path))
+    if (root === undefined) return this.#roots.some((one) => one.path === path)
+    const names = path.split('/') as BytePath[]
+    for (let count = root.path === '' ? 1 : root.path.split('/').length + 1; count <= names.length; count++) {
+      const ancestor = names.slice(0, count).join('/') as BytePath
+      if (this.#exclusion.excludes(ancestor, names[count - 1]!, true)) return false
+    }
+    return true
   }
 
   #countFile(entry: Entry): void {
@@ -295,20 +443,20 @@ class Packer implements Visitor {
   /** Writes a further name of an object that was packed before. False where this is the first. */
   #packHardLink(entry: Entry): boolean {
     if (entry.nlink < 2) return false
-    // With the ctime, as the number of an inode may pass to a new file during the run.
-    const key = `${entry.dev}:${entry.ino}:${entry.ctimeSeconds}:${entry.ctimeNanoseconds}`
+    const key = linkKey(entry)
     const first = this.#firstNames.get(key)
-    if (first === undefined) {
-      this.#firstNames.set(key, { path: entry.path, left: entry.nlink - 1 })
-      return false
-    }
-    first.left--
-    if (first.left === 0) this.#firstNames.delete(key)
+    this.#countName(key, first, entry.path, entry.nlink)
+    if (first === undefined) return false
     entry.type = 'hardlink'
     entry.target = first.path
     this.counts.hardlinks++
     this.#writeEntry(entry)
     return true
+  }
+
+  #countName(key: string, first: FirstName | undefined, path: BytePath, nlink: number): void {
+    if (first === undefined) this.#firstNames.set(key, { path, left: nlink - 1 })
+    else if (--first.left === 0) this.#firstNames.delete(key)
   }
 
   /** What the format cannot hold must not begin in the tar stream either. */
@@ -330,8 +478,12 @@ class Packer implements Visitor {
   }
 
   #index(entry: Entry): void {
+    this.#sinks.index.add(entry)
+    this.#sendIndexIfFull()
+  }
+
+  #sendIndexIfFull(): void {
     const { blocks, index } = this.#sinks
-    index.add(entry)
     if (!index.isFull) return
     blocks.flush()
     index.send()
@@ -366,8 +518,8 @@ class Packer implements Visitor {
 }
 
 /** The outcome of a packing. `missing` is the number of named paths that could not be packed at all. */
-export function outcomeOf(counts: Counts, missing: number): ArchiveEnd['outcome'] {
-  if (counts.files + counts.symlinks + counts.hardlinks + counts.specials === 0) return 'failed'
+export function outcomeOf({ counts, hasFiles }: Packed, missing: number): ArchiveEnd['outcome'] {
+  if (!hasFiles) return 'failed'
   if (counts.unreadable > 0 || missing > 0) return 'incomplete'
   return counts.changed > 0 || counts.vanished > 0 ? 'complete-with-changes' : 'complete'
 }

@@ -20,6 +20,11 @@ export interface PackingOptions {
   /** A file system that lets the packer wait for longer ends the run. */
   stallMs?: number
   onWarning?: (warning: PackWarning) => void
+  /**
+   * The next index frame of what stood in the run before, `null` after the last: then only what differs is packed. One
+   * call at a time. A rejection ends the packing with that error.
+   */
+  nextBaseline?: (() => Promise<Uint8Array | null>) | undefined
 }
 
 /** A piece of the archive file: a data frame or an index frame. */
@@ -58,6 +63,8 @@ export class Packing implements AsyncIterable<Part> {
   readonly #state = new SharedState()
   readonly #worker: Worker
   readonly #blocks: MessagePort
+  readonly #baseline: MessagePort | null
+  #baselineTurn: Promise<void> = Promise.resolve()
   readonly #spareOutputs: ArrayBuffer[] = []
   /** Parts that were compressed before their turn came. */
   readonly #ready = new Map<number, Part>()
@@ -72,8 +79,10 @@ export class Packing implements AsyncIterable<Part> {
   constructor(options: PackingOptions, pool: CompressorPool) {
     this.#options = options
     this.#pool = pool
-    const { port1, port2 } = new MessageChannel()
-    this.#blocks = port1
+    const blocks = new MessageChannel()
+    const baseline = options.nextBaseline === undefined ? null : new MessageChannel()
+    this.#blocks = blocks.port1
+    this.#baseline = baseline?.port1 ?? null
     const request: PackerRequest = {
       selection: options.selection,
       header: options.header,
@@ -81,10 +90,14 @@ export class Packing implements AsyncIterable<Part> {
       listOnly: options.listOnly ?? false,
       blocksMax: 2 * pool.threads + blocksBeyondThreads,
       state: this.#state.buffer,
-      blocks: port2,
+      blocks: blocks.port2,
+      baseline: baseline?.port2 ?? null,
     }
     const script = new URL(`./packer-worker${import.meta.url.slice(-3)}`, import.meta.url)
-    this.#worker = new Worker(script, { workerData: request, transferList: [port2] })
+    this.#worker = new Worker(script, {
+      workerData: request,
+      transferList: baseline === null ? [blocks.port2] : [blocks.port2, baseline.port2],
+    })
     this.#worker.on('message', (message: PackerMessage) => this.#receive(message))
     this.#worker.on('error', (error) =>
       this.#fail(packFailed(error instanceof Error ? error.message : String(error))),
@@ -138,6 +151,9 @@ export class Packing implements AsyncIterable<Part> {
       case 'index':
         this.#compress(message.sequence, 'index', message.batch, message.length)
         break
+      case 'baseline-wanted':
+        this.#baselineTurn = this.#baselineTurn.then(() => this.#sendBaseline())
+        break
       case 'warning':
         this.#options.onWarning?.(message.warning)
         break
@@ -161,6 +177,17 @@ export class Packing implements AsyncIterable<Part> {
       },
       (error: Error) => this.#fail(packFailed(error.message)),
     )
+  }
+
+  async #sendBaseline(): Promise<void> {
+    if (this.#failure !== null) return
+    try {
+      const frame = await this.#options.nextBaseline!()
+      this.#baseline!.postMessage(frame)
+      this.#state.wake()
+    } catch (error) {
+      this.#fail(error as Error)
+    }
   }
 
   /** A block goes back to the packer only when its frame was written, so their number bounds all memory. */
@@ -203,6 +230,7 @@ export class Packing implements AsyncIterable<Part> {
     this.#ready.clear()
     this.#state.cancel()
     this.#blocks.close()
+    this.#baseline?.close()
     this.#worker.unref()
     const giveUp = setTimeout(() => void this.#worker.terminate(), threadEndMsMax).unref()
     this.#worker.once('exit', () => clearTimeout(giveUp))

@@ -33,8 +33,8 @@ export interface Run {
   id: number
   host: string
   kind: RunKind
-  /** The full run that its versions begin with; `null` where it left none. */
-  generation: number | null
+  /** The full run that its versions begin with. */
+  generation: number
   /** It stays, whatever retention says. */
   pinned: boolean
   /** `running` until it is one of the four. */
@@ -116,17 +116,29 @@ export class Catalog implements Disposable {
     return withCatalogErrors(this.file, () => this.statements.hostNames.all())
   }
 
-  /** Notes that a run begins, under the lease `token` of its host. Returns its id. */
-  beginRun(run: { host: string; kind: RunKind; leaseToken: string; startedAtMs: number }): number {
+  /**
+   * Notes that a run begins, under the lease `token` of its host. `generation` is that of the run which an incremental one is
+   * compared with; a full run begins its own. Returns its id.
+   */
+  beginRun(run: {
+    host: string
+    kind: RunKind
+    generation?: number | null
+    leaseToken: string
+    startedAtMs: number
+  }): number {
     return this.transaction(() => {
       this.#requireLease(run.leaseToken, run.host)
-      const { host, kind, startedAtMs } = run
-      const { lastInsertRowid } = this.statements.insertRun.run({
+      const { host, kind, generation = null, startedAtMs } = run
+      const { insertRun, setGeneration } = this.statements
+      const { lastInsertRowid } = insertRun.run({
         host,
         kind,
+        generation,
         startedAtMs,
         token: run.leaseToken,
       })
+      setGeneration.run(Number(lastInsertRowid))
       return Number(lastInsertRowid)
     })
   }
@@ -179,6 +191,16 @@ export class Catalog implements Disposable {
     return withCatalogErrors(this.file, () => this.statements.archiveNames.all(host))
   }
 
+  /** When the full run of a generation began; `null` where its row is gone. */
+  generationBegan(generation: number): number | null {
+    return withCatalogErrors(this.file, () => this.statements.run.get(generation)?.started_at_ms ?? null)
+  }
+
+  /** Names of the archives of a generation, removed runs included. */
+  archivesOfGeneration(generation: number): string[] {
+    return withCatalogErrors(this.file, () => this.statements.archivesOfGeneration.all(generation))
+  }
+
   /** Makes a run stay, or leaves it to retention again. False where there is no such run with an archive. */
   setPinned(id: number, pinned: boolean): boolean {
     return this.transaction(() => this.statements.setPinned.run({ id, pinned: Number(pinned) }).changes === 1)
@@ -212,7 +234,6 @@ function toFinishParameters(id: number, result: RunResult, finishedAtMs: number)
     id,
     outcome: result.outcome,
     kind: result.kind,
-    generation: result.archive === null ? null : id,
     finishedAtMs,
     errorCode: result.error?.code ?? null,
     errorMessage: result.error && cutText(result.error.message),
@@ -239,7 +260,7 @@ function toRun(row: RunRow): Run {
     id: row.id,
     host: row.host,
     kind: row.kind as RunKind,
-    generation: row.generation,
+    generation: row.generation ?? row.id,
     pinned: row.pinned === 1,
     outcome: (row.outcome as Outcome | null) ?? 'running',
     startedAtMs: row.started_at_ms,

@@ -32,13 +32,14 @@ export async function ingestArchive(catalog: Catalog, lease: Lease, file: Archiv
   if (header === null) throw new ArchiveError('index-incomplete', `${file.path}: the index has no header`)
   checkIdentity(file, header)
   const { host, kind, startedAtMs } = header
-  const id = catalog.beginRun({ host, kind, leaseToken: lease.token, startedAtMs })
+  const generation = generationOf(catalog, file, header)
+  const id = catalog.beginRun({ host, kind, generation, leaseToken: lease.token, startedAtMs })
   try {
-    const recorder = new RunRecorder(catalog, id)
-    recorder.add(first!.entries)
+    const recorder = new RunRecorder(catalog, id, generation ?? id)
+    recorder.add(first!.entries, first!.gone)
     let end: ArchiveEnd | null = first!.end
     for await (const batch of batches) {
-      recorder.add(batch.entries)
+      recorder.add(batch.entries, batch.gone)
       end = batch.end
     }
     const { outcome, counts: allCounts, finishedAtMs } = end!
@@ -57,10 +58,24 @@ export async function ingestArchive(catalog: Catalog, lease: Lease, file: Archiv
     catalog.finishRun(id, { ...result, finishedAtMs })
     return id
   } catch (error) {
-    purgeRun(catalog, id)
+    purgeRun(catalog, id, generation ?? id)
     catalog.forgetRun(id)
     throw error
   }
+}
+
+/** Of the run that an incremental one is compared with; `null` for a full one. */
+function generationOf(catalog: Catalog, { host, path }: ArchiveFile, { base }: ArchiveHeader): number | null {
+  if (base === null) return null
+  const run = catalog.runs(host).find(({ archive }) => archive?.name === base)
+  if (run !== undefined) return run.generation
+  throw new ArchiveError(
+    'index-incomplete',
+    `${path}: it tells what has changed since ${base}, and that archive is missing`,
+    {
+      hint: 'What it holds itself can be extracted with tar.',
+    },
+  )
 }
 
 function checkIdentity({ host, name, path }: ArchiveFile, header: ArchiveHeader): void {

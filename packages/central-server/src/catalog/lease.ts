@@ -134,12 +134,18 @@ export function endInterruptedRuns(catalog: Catalog, options: LeaseOptions = {})
 
 function failOrphanedRuns(catalog: Catalog): number[] {
   const { orphanedRuns, failRun } = catalog.statements
-  return orphanedRuns.all().map(({ id }) => {
+  return orphanedRuns.all().map(({ id, generation }) => {
     const message = 'backup-server ended in the middle of the run'
     failRun.run({ id, atMs: catalog.now(), code: 'interrupted', message })
-    catalog.statements.purgeVersions.run({ run: id, limit: Number.MAX_SAFE_INTEGER })
+    undoRun(catalog, id, generation ?? id)
     return id
   })
+}
+
+/** As `purgeRun`, within the transaction that takes the lease over. */
+function undoRun({ statements }: Catalog, run: number, generation: number): void {
+  statements.purgeAdded.run({ generation, run })
+  if (generation !== run) statements.purgeEnded.run({ generation, run })
 }
 
 /** A heartbeat from the future is as useless as an old one: the clock was set back. */

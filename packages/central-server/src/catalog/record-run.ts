@@ -1,6 +1,6 @@
-import type { Entry } from '@central-backup/archive'
+import { ArchiveError, type BytePath, type Entry, type Gone } from '@central-backup/archive'
 import type { Catalog } from './catalog.ts'
-import { toVersionValues } from './version-row.ts'
+import { sortKey, toVersionValues } from './version-row.ts'
 
 /** Rows that are removed in one transaction: some tens of milliseconds. */
 const purgedRowsMax = 10_000
@@ -23,10 +23,13 @@ export class RunRecorder {
     this.#generation = generation
   }
 
-  add(entries: readonly Entry[]): void {
+  /** Takes what is new or changed, and what is gone. Both end what stood there before. */
+  add(entries: readonly Entry[], gone: readonly Gone[]): void {
     const { statements } = this.#catalog
     this.#catalog.transaction(() => {
+      for (const { path } of gone) this.#endAll(path)
       for (const entry of entries) {
+        if (this.#generation !== this.#run) this.#end(sortKey(entry.path))
         const place = {
           generation: this.#generation,
           run: this.#run,
@@ -36,6 +39,18 @@ export class RunRecorder {
         statements.insertVersion.run(toVersionValues(entry, place))
       }
     })
+  }
+
+  #end(path: Buffer): void {
+    this.#catalog.statements.endVersion.run({ generation: this.#generation, run: this.#run, path })
+  }
+
+  /** Ends what stood at a path, and below it. */
+  #endAll(path: BytePath): void {
+    const key = sortKey(path)
+    this.#end(key)
+    const [from, end] = [Buffer.concat([key, Buffer.from([0])]), Buffer.concat([key, Buffer.from([1])])]
+    this.#catalog.statements.endBelow.run({ generation: this.#generation, run: this.#run, from, end })
   }
 
   #ownerOf({ user, group }: Entry): number {
@@ -52,13 +67,24 @@ export class RunRecorder {
 
   readonly #runOf = (archive: string): number => {
     const run = this.#catalog.statements.runOfArchive.get({ run: this.#run, archive })
-    if (run === undefined) throw new Error(`no run has left the archive ${archive}`)
+    if (run === undefined)
+      throw new ArchiveError(
+        'index-invalid',
+        `no run has left the archive ${archive}, which an entry points into`,
+      )
     return run
   }
 }
 
-/** Removes the rows of a full run that did not end well. Takes a second for a million of them, in short transactions. */
-export function purgeRun(catalog: Catalog, run: number): void {
-  const { purgeVersions } = catalog.statements
-  while (catalog.transaction(() => purgeVersions.run({ run, limit: purgedRowsMax }).changes) > 0);
+/** Undoes what a run that did not end well has written. Takes a second for a million rows, in short transactions. */
+export function purgeRun(catalog: Catalog, run: number, generation: number): void {
+  const { purgeVersions, purgeAdded, purgeEnded } = catalog.statements
+  if (generation === run) {
+    while (catalog.transaction(() => purgeVersions.run({ run, limit: purgedRowsMax }).changes) > 0);
+    return
+  }
+  catalog.transaction(() => {
+    purgeAdded.run({ generation, run })
+    purgeEnded.run({ generation, run })
+  })
 }

@@ -4,12 +4,23 @@ import type { Catalog, Run } from './catalog.ts'
 const purgedRowsMax = 10_000
 
 /**
- * Makes the catalog forget a run and its archive: the row in one transaction that survives a power loss, so that the file
- * may go; then, bit by bit, the versions that no other run has. Those that a crash leaves are invisible.
+ * Takes a run out of what people see, and removes the versions that no other run has. Its archive may be needed on: by
+ * later runs for content, and to make the catalog anew. The row is written so that it survives a power loss.
  */
 export function removeRun(catalog: Catalog, run: Run): void {
-  catalog.durableTransaction(() => catalog.statements.deleteRun.run(run.id))
-  if (run.generation === null) return
+  catalog.durableTransaction(() => catalog.statements.setRemoved.run(run.id))
   const purge = { generation: run.generation, limit: purgedRowsMax }
   while (catalog.transaction(() => catalog.statements.purgeUnused.run(purge).changes) > 0);
+}
+
+/**
+ * Forgets the removed runs of a host whose whole generation is removed, and returns the names of their archives, which
+ * nothing needs any more. Within a generation none goes alone: what a run says of deletions holds for all that follow.
+ */
+export function forgetUnneededRuns(catalog: Catalog, host: string): string[] {
+  return catalog.durableTransaction(() => {
+    const runs = catalog.statements.unneededRuns.all(host)
+    for (const { id } of runs) catalog.statements.deleteRun.run(id)
+    return runs.flatMap(({ archive }) => archive ?? [])
+  })
 }

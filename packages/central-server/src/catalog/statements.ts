@@ -67,26 +67,32 @@ export function prepareStatements(database: Database.Database) {
     addHost: database.prepare<[name: string]>('INSERT INTO hosts (name) VALUES (?) ON CONFLICT DO NOTHING'),
     hostNames: database.prepare<[], string>('SELECT name FROM hosts ORDER BY name').pluck(),
 
-    insertRun: database.prepare<[{ host: string; kind: string; token: string; startedAtMs: number }]>(
-      `INSERT INTO runs (host_id, kind, lease_token, started_at_ms)
-       SELECT id, :kind, :token, :startedAtMs FROM hosts WHERE name = :host`,
+    insertRun: database.prepare<
+      [{ host: string; kind: string; generation: number | null; token: string; startedAtMs: number }]
+    >(
+      `INSERT INTO runs (host_id, kind, generation, lease_token, started_at_ms)
+       SELECT id, :kind, :generation, :token, :startedAtMs FROM hosts WHERE name = :host`,
     ),
     finishRun: database.prepare<[Record<string, unknown>]>(
-      `UPDATE runs SET outcome = :outcome, finished_at_ms = :finishedAtMs, kind = :kind, generation = :generation,
+      `UPDATE runs SET outcome = :outcome, finished_at_ms = :finishedAtMs, kind = :kind,
          error_code = :errorCode, error_message = :errorMessage, archive = :archive, digest = :digest,
          content_bytes = :contentBytes, archive_bytes = :archiveBytes, counts = :counts,
          warning_count = :warningCount, warnings = :warnings
        WHERE id = :id AND outcome IS NULL`,
     ),
+    /** A full run begins a generation of its own. */
+    setGeneration: database.prepare<[id: number]>(
+      'UPDATE runs SET generation = id WHERE id = ? AND generation IS NULL',
+    ),
     run: database.prepare<[id: number], RunRow>(`${selectRuns} WHERE runs.id = ?`),
     runsOfAll: database.prepare<[limit: number], RunRow>(
-      `${selectRuns} ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT ?`,
+      `${selectRuns} WHERE removed = 0 ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT ?`,
     ),
     runsOfHost: database.prepare<[host: string, limit: number], RunRow>(
-      `${selectRuns} WHERE hosts.name = ? ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT ?`,
+      `${selectRuns} WHERE hosts.name = ? AND removed = 0 ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT ?`,
     ),
     lastGoodRun: database.prepare<[host: string], RunRow>(
-      `${selectRuns} WHERE hosts.name = ? AND outcome IN ('complete', 'complete-with-changes')
+      `${selectRuns} WHERE hosts.name = ? AND removed = 0 AND outcome IN ('complete', 'complete-with-changes')
        ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT 1`,
     ),
     /** Runs that are at work under a lease that is not there any more. */
@@ -104,6 +110,17 @@ export function prepareStatements(database: Database.Database) {
          WHERE hosts.name = ? AND archive IS NOT NULL ORDER BY archive`,
       )
       .pluck(),
+    archivesOfGeneration: database
+      .prepare<[generation: number], string>(
+        'SELECT archive FROM runs WHERE generation = ? AND archive IS NOT NULL ORDER BY archive',
+      )
+      .pluck(),
+    setRemoved: database.prepare<[id: number]>('UPDATE runs SET removed = 1 WHERE id = ?'),
+    /** Removed runs of a host whose generation has no run left that is not. */
+    unneededRuns: database.prepare<[host: string], RunRow>(
+      `${selectRuns} WHERE hosts.name = ? AND removed = 1 AND NOT EXISTS (
+         SELECT 1 FROM runs AS other WHERE other.generation = runs.generation AND other.removed = 0)`,
+    ),
     deleteRun: database.prepare<[id: number]>('DELETE FROM runs WHERE id = ?'),
 
     setPinned: database.prepare<[{ id: number; pinned: number }]>(
@@ -113,7 +130,7 @@ export function prepareStatements(database: Database.Database) {
     purgeUnused: database.prepare<[{ generation: number; limit: number }]>(
       `DELETE FROM versions WHERE generation = :generation AND (path, first_run) IN (
          SELECT path, first_run FROM versions AS version WHERE generation = :generation AND NOT EXISTS (
-           SELECT 1 FROM runs WHERE runs.generation = :generation AND runs.id >= version.first_run
+           SELECT 1 FROM runs WHERE runs.generation = :generation AND removed = 0 AND runs.id >= version.first_run
              AND (version.end_run IS NULL OR runs.id < version.end_run))
          LIMIT :limit)`,
     ),
@@ -144,6 +161,27 @@ export function prepareStatements(database: Database.Database) {
     >(
       `${selectVersions} WHERE generation = :generation AND path >= :from AND (:end IS NULL OR path < :end)
        AND first_run <= :run AND (end_run IS NULL OR end_run > :run) ORDER BY path LIMIT 1`,
+    ),
+    baselineRows: database.prepare<
+      [{ generation: number | null; run: number; after: Buffer; limit: number }],
+      VersionRow
+    >(
+      `${selectVersions} WHERE generation = :generation AND path > :after
+       AND first_run <= :run AND (end_run IS NULL OR end_run > :run) ORDER BY path LIMIT :limit`,
+    ),
+    endVersion: database.prepare<[{ generation: number; run: number; path: Buffer }]>(
+      `UPDATE versions SET end_run = :run
+       WHERE generation = :generation AND path = :path AND end_run IS NULL AND first_run < :run`,
+    ),
+    endBelow: database.prepare<[{ generation: number; run: number; from: Buffer; end: Buffer }]>(
+      `UPDATE versions SET end_run = :run
+       WHERE generation = :generation AND path >= :from AND path < :end AND end_run IS NULL AND first_run < :run`,
+    ),
+    purgeAdded: database.prepare<[{ generation: number; run: number }]>(
+      'DELETE FROM versions WHERE generation = :generation AND first_run = :run',
+    ),
+    purgeEnded: database.prepare<[{ generation: number; run: number }]>(
+      'UPDATE versions SET end_run = NULL WHERE generation = :generation AND end_run = :run',
     ),
     versionsOfGenerations: database.prepare<[generations: string], VersionRow>(
       `${selectVersions} WHERE generation IN (SELECT value FROM json_each(?)) ORDER BY path, first_run`,

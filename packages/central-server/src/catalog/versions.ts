@@ -170,7 +170,8 @@ export function* findVersions(
   }
 }
 
-function archiveNames(catalog: Catalog, run: Run): (id: number) => string {
+/** Names of archives by the ids of their runs. */
+export function archiveNames(catalog: Catalog, run: Run): (id: number) => string {
   const names = new Map<number, string>()
   return (id) => {
     let name = names.get(id)

@@ -12,6 +12,11 @@ export function formatCount(count: number): string {
   return count.toLocaleString('en-US')
 }
 
+/** How far something is: `12,345  1.2 GB`. */
+export function describeProgress(entries: number, bytes: number): string {
+  return `${formatCount(entries)} ${formatBytes(bytes).padStart(9)}`
+}
+
 /** At most two units, like `2h 5m`; tenths of a second below ten seconds. */
 export function formatDuration(ms: number): string {
   return prettyMs(ms, { unitCount: 2, secondsDecimalDigits: ms < 10_000 ? 1 : 0 })

@@ -6,7 +6,7 @@ import {
   textFromBytes,
   type Unset,
 } from '@central-backup/archive'
-import { formatBytes, formatCount } from './format.ts'
+import { describeProgress, formatBytes, formatCount } from './format.ts'
 import type { Invocation } from './invocation.ts'
 import { printable } from './printable.ts'
 import { openBars } from './run-bars.ts'
@@ -30,7 +30,11 @@ export function watchRestore(
   bars.begin(host, expectedBytes(), 'restore')
   return {
     onProgress: ({ phase, entries, contentBytes, path }) =>
-      bars.update(host, contentBytes, { phase, entries: formatCount(entries), path: shownPath(path) }),
+      bars.update(host, contentBytes, {
+        phase,
+        facts: describeProgress(entries, contentBytes),
+        path: shownPath(path),
+      }),
     onProblem: problemLines((line) => bars.print(line)),
     [Symbol.dispose]() {
       if (closed) return

@@ -1,11 +1,11 @@
 import cliProgress from 'cli-progress'
-import { formatBytes } from './format.ts'
 
 /** Bars of hosts at work, with lines that scroll above them. */
 export interface Bars {
-  /** `expectedBytes`: content that is probably to come; without it the bar cannot tell how much is left. */
-  begin(name: string, expectedBytes: number | null, phase?: string): void
-  update(name: string, bytes: number, fields: { phase: string; entries: string; path: string }): void
+  /** `expected`: how much is probably to come, in any unit; without it the bar cannot tell how much is left. */
+  begin(name: string, expected: number | null, phase?: string): void
+  /** `done`: in the unit of `expected`. `facts` are counts and sizes as text. */
+  update(name: string, done: number, fields: { phase: string; facts: string; path: string }): void
   end(name: string): void
   print(line: string): void
   /** Prints what has not been shown yet, and gives the terminal back. */
@@ -27,11 +27,11 @@ export function openBars(): Bars {
   })
   const bars = new Map<string, cliProgress.SingleBar>()
   return {
-    begin(name, expectedBytes, phase = 'connect') {
-      const fields = { name, phase, entries: '0', path: '', expectedBytes }
-      bars.set(name, multi.create(expectedBytes ?? 0, 0, fields))
+    begin(name, expected, phase = 'connect') {
+      const fields = { name, phase, facts: '', path: '', expected }
+      bars.set(name, multi.create(expected ?? 0, 0, fields))
     },
-    update: (name, bytes, fields) => bars.get(name)?.update(bytes, fields),
+    update: (name, done, fields) => bars.get(name)?.update(done, fields),
     end(name) {
       const bar = bars.get(name)
       if (bar !== undefined) multi.remove(bar)
@@ -49,18 +49,17 @@ export function openBars(): Bars {
 const barWidth = 20
 
 function formatBar(_options: unknown, params: { value: number }, payload: Record<string, unknown>): string {
-  const { name, phase, entries, path, expectedBytes } = payload as {
+  const { name, phase, facts, path, expected } = payload as {
     name: string
     phase: string
-    entries: string
+    facts: string
     path: string
-    expectedBytes: number | null
+    expected: number | null
   }
-  const share =
-    expectedBytes === null || expectedBytes === 0 ? null : Math.min(1, params.value / expectedBytes)
+  const share = expected === null || expected === 0 ? null : Math.min(1, params.value / expected)
   const bar =
     share === null ? ''.padEnd(barWidth, '·') : '█'.repeat(Math.round(share * barWidth)).padEnd(barWidth, '░')
   const percent = share === null ? '    ' : `${Math.floor(share * 100)}%`.padStart(4)
-  const line = `${name.padEnd(12)} ${bar}${percent} ${phase.padEnd(10)} ${entries.padStart(9)} ${formatBytes(params.value).padStart(9)}  ${path}`
+  const line = `${name.padEnd(12)} ${bar}${percent} ${phase.padEnd(10)} ${facts.padStart(20)}  ${path}`
   return line.slice(0, Math.max(20, (process.stderr.columns ?? 80) - 1))
 }

@@ -2,7 +2,7 @@ import { textFromBytes } from '@central-backup/archive'
 import type { Host } from '../config/hosts.ts'
 import type { BackUpObserver } from '../jobs/back-up.ts'
 import type { HostObserver, HostResult } from '../jobs/back-up-host.ts'
-import { formatBytes, formatCount, formatDuration } from './format.ts'
+import { describeProgress, formatBytes, formatCount, formatDuration } from './format.ts'
 import type { Invocation } from './invocation.ts'
 import { printable } from './printable.ts'
 import { type Bars, openBars } from './run-bars.ts'
@@ -13,11 +13,13 @@ const warningsShownMax = 20
 const plainProgressIntervalMs = 30_000
 
 /** Follows a run for a person at a terminal: a bar for each host, and lines above them. */
-export function watchOnTerminal(expectedBytes: (host: string) => number | null): BackUpObserver & Disposable {
+export function watchOnTerminal(
+  expectedEntries: (host: string) => number | null,
+): BackUpObserver & Disposable {
   const bars = openBars()
   return {
     onBegin: (host) =>
-      observeHost(host, (line) => bars.print(line), barObserver(bars, host.name, expectedBytes(host.name))),
+      observeHost(host, (line) => bars.print(line), barObserver(bars, host.name, expectedEntries(host.name))),
     onEnd(result) {
       bars.end(result.host)
       for (const line of describeEnd(result)) bars.print(line)
@@ -66,12 +68,12 @@ function observeHost(
   }
 }
 
-function barObserver(bars: Bars, name: string, expectedBytes: number | null): (progress: Progress) => void {
-  bars.begin(name, expectedBytes)
+function barObserver(bars: Bars, name: string, expectedEntries: number | null): (progress: Progress) => void {
+  bars.begin(name, expectedEntries)
   return ({ phase, entries, contentBytes, path }) => {
-    bars.update(name, contentBytes, {
+    bars.update(name, entries, {
       phase,
-      entries: formatCount(entries),
+      facts: describeProgress(entries, contentBytes),
       path: path === null ? '' : printable(textFromBytes(path)),
     })
   }
@@ -97,6 +99,10 @@ export function describeEnd(result: HostResult): string[] {
   const took = formatDuration(result.finishedAtMs - result.startedAtMs)
   const size = `${formatCount(counts.files ?? 0)} files, ${formatBytes(contentBytes)} in ${took}`
   const lines = [`${host}: ${outcome}: ${size}; archive ${archive!.name}, ${formatBytes(archive!.bytes)}`]
+  if (result.kind === 'incremental')
+    lines.push(
+      `${host}: ${formatCount(counts.unchanged ?? 0)} unchanged, ${formatCount(counts.gone ?? 0)} gone`,
+    )
   const mishaps = (['changed', 'vanished', 'unreadable'] as const).filter((name) => (counts[name] ?? 0) > 0)
   if (mishaps.length > 0)
     lines.push(`${host}: ${mishaps.map((name) => `${formatCount(counts[name]!)} ${name}`).join(', ')}`)

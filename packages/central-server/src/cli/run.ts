@@ -1,4 +1,5 @@
 import { textFromBytes } from '@central-backup/archive'
+import type { Run } from '../catalog/catalog.ts'
 import type { Host } from '../config/hosts.ts'
 import { exitCodeOfError, exitCodeOfOutcome, worstExitCode } from '../exit-codes.ts'
 import { type BackUpObserver, backUp } from '../jobs/back-up.ts'
@@ -42,7 +43,7 @@ export const runCommand: CommandDefinition = {
         signal: stop.signal,
       })
       if (options.dryRun) await dryRun(invocation, context, hosts)
-      else await run(invocation, context, hosts, options.strict ?? false)
+      else await run(invocation, context, hosts, options)
       reportProblems(invocation, problems)
       if (stop.signal.aborted) throw stop.signal.reason
       if (hosts.length === 0 && problems.length === 0)
@@ -55,10 +56,10 @@ async function run(
   invocation: Invocation,
   context: ServerContext,
   hosts: readonly Host[],
-  strict: boolean,
+  { full = false, strict = false }: Options,
 ): Promise<void> {
   using display = chooseDisplay(invocation, context)
-  const results = await backUp(context, hosts, display)
+  const results = await backUp(context, hosts, { full }, display)
   invocation.exitCode = worstExitCode(
     results.map(({ outcome, error }) => exitCodeOfOutcome(outcome, error, strict)),
   )
@@ -68,7 +69,22 @@ function chooseDisplay(invocation: Invocation, context: ServerContext): BackUpOb
   const { json, quiet } = invocation.options
   if (json) return jsonLines(invocation)
   if (!process.stderr.isTTY || quiet) return watchInLines(invocation)
-  return watchOnTerminal((host) => context.catalog.lastGoodRun(host)?.contentBytes ?? null)
+  return watchOnTerminal((host) => entriesOf(context.catalog.lastGoodRun(host)))
+}
+
+/** How many entries a run met, changed or not. */
+function entriesOf(run: Run | null): number | null {
+  if (run === null) return null
+  const {
+    files = 0,
+    directories = 0,
+    symlinks = 0,
+    hardlinks = 0,
+    specials = 0,
+    sockets = 0,
+    unchanged = 0,
+  } = run.counts
+  return files + directories + symlinks + hardlinks + specials + sockets + unchanged
 }
 
 /** One JSON object a line, each with `event` and `host`. */

@@ -30,6 +30,8 @@ export interface HostConfig {
   expectEvery?: string
   /** Of zstd, 1 (fast) to 19 (small). */
   compressionLevel?: number
+  /** How often everything is packed anew, like `'30 days'`; never if not given. */
+  fullEvery?: string
   /** What stays of the host's runs, in place of what the settings say. */
   retention?: RetentionConfig
   /** `true` leaves the host out, unless it is named on the command line. */
@@ -49,6 +51,7 @@ export interface Host {
   exclude: string[]
   expectEveryMs: number
   compressionLevel: number
+  fullEveryMs: number | null
   retention: RetentionPolicy
   disabled: boolean
 }
@@ -67,6 +70,7 @@ const hostSchema = z.strictObject(
     exclude: excludeSchema.default([]),
     expectEvery: durationSchema.optional(),
     compressionLevel: compressionLevelSchema.optional(),
+    fullEvery: durationSchema.optional(),
     retention: retentionSchema.optional(),
     disabled: z.boolean('true or false').default(false),
   },
@@ -151,6 +155,7 @@ async function readHost(
       exclude: [...defaults.exclude, ...data.exclude],
       expectEveryMs: data.expectEvery ?? defaults.expectEveryMs,
       compressionLevel: data.compressionLevel ?? defaults.compressionLevel,
+      fullEveryMs: data.fullEvery ?? null,
       retention: data.retention ?? defaults.retention,
       disabled: data.disabled,
     },

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { formatArchiveName, type Outcome, type RunKind, textFromBytes } from '@central-backup/archive'
 import { type Channel, finishedMsMax, type MessageOf, ProtocolError } from '@central-backup/protocol'
-import type { RunCounts, RunResult, RunWarning } from '../catalog/catalog.ts'
+import { Baseline } from '../catalog/baseline-source.ts'
+import type { Run, RunCounts, RunResult, RunWarning } from '../catalog/catalog.ts'
 import { cutText, warningsKeptMax } from '../catalog/catalog.ts'
 import { type Lease, takeLease } from '../catalog/lease.ts'
 import { purgeRun, RunRecorder } from '../catalog/record-run.ts'
@@ -13,6 +14,7 @@ import { isNameTaken, listArchives, planStalePartials, removePartials } from '..
 import { type ArchiveWriter, createArchive } from '../storage/archive-writer.ts'
 import { adoptArchives } from './adopt-archives.ts'
 import { backupRequest } from './backup-request.ts'
+import { chooseBase } from './choose-base.ts'
 import { applyPrune, planPrune } from './prune.ts'
 import type { ServerContext } from './server-context.ts'
 
@@ -55,9 +57,10 @@ const secondsWaitedMax = 3
 export async function backUpHost(
   context: ServerContext,
   host: Host,
+  full: boolean,
   observer: HostObserver,
 ): Promise<HostResult> {
-  const work = new HostRun(context, host, observer)
+  const work = new HostRun(context, host, full, observer)
   const { log } = context
   log.info({ host: host.name }, `${host.name}: run begins`)
   try {
@@ -91,11 +94,13 @@ class HostRun {
   readonly #context: ServerContext
   readonly #host: Host
   readonly #observer: HostObserver
+  readonly #full: boolean
 
-  constructor(context: ServerContext, host: Host, observer: HostObserver) {
+  constructor(context: ServerContext, host: Host, full: boolean, observer: HostObserver) {
     this.#context = context
     this.#host = host
     this.#observer = observer
+    this.#full = full
     const startedAtMs = context.now()
     this.result = {
       host: host.name,
@@ -118,17 +123,27 @@ class HostRun {
   async run(lease: Lease): Promise<void> {
     const { catalog, signal } = this.#context
     await this.#beginInFreeSecond()
-    const { kind, startedAtMs } = this.result
-    const id = catalog.beginRun({ host: this.#host.name, kind, leaseToken: lease.token, startedAtMs })
+    const { startedAtMs } = this.result
+    const base = await chooseBase(this.#context, this.#host, this.#full)
+    const kind = base === null ? 'full' : 'incremental'
+    this.result.kind = kind
+    const generation = base?.generation ?? null
+    const id = catalog.beginRun({
+      host: this.#host.name,
+      kind,
+      generation,
+      leaseToken: lease.token,
+      startedAtMs,
+    })
     this.result.run = id
     try {
       await this.#withAgent(AbortSignal.any([signal, lease.signal]), async (channel) => {
-        await this.#receive(channel, id)
+        await this.#receive(channel, id, base)
       })
     } catch (error) {
       this.fail(error)
       catalog.finishRun(id, this.#record())
-      purgeRun(catalog, id)
+      purgeRun(catalog, id, generation ?? id)
     }
   }
 
@@ -185,13 +200,18 @@ class HostRun {
   }
 
   /** The conversation from the request to the last word, and the archive from its first byte to its place. */
-  async #receive(channel: Channel, id: number): Promise<void> {
-    const request = backupRequest(this.#host, this.result)
+  async #receive(channel: Channel, id: number, base: Run | null): Promise<void> {
+    const { kind, startedAtMs } = this.result
+    const request = backupRequest(this.#host, { kind, startedAtMs, base: base?.archive?.name ?? null })
     await channel.send(request)
     await expectArchiveName(channel, request)
     const writer = await createArchive(this.#context.repository, this.#host.name, request)
     try {
-      const received = await receiveRun(channel, request, writer, this.#collecting(id))
+      const received = await receiveRun(channel, request, {
+        sink: writer,
+        observer: this.#collecting(id, base?.generation ?? id),
+        baseline: base === null ? null : new Baseline(this.#context.catalog, base),
+      })
       await this.#refuseFaulty(received, writer)
       this.#takeSummary(received)
       if (received.summary.outcome === 'failed') throw new NothingPackedError()
@@ -262,13 +282,13 @@ class HostRun {
     }
   }
 
-  #collecting(id: number): RunObserver {
-    const recorder = new RunRecorder(this.#context.catalog, id)
+  #collecting(id: number, generation: number): RunObserver {
+    const recorder = new RunRecorder(this.#context.catalog, id, generation)
     return {
       ...this.#observer,
-      onEntries: (entries) => {
-        recorder.add(entries)
-        this.#observer.onEntries?.(entries)
+      onEntries: (entries, gone) => {
+        recorder.add(entries, gone)
+        this.#observer.onEntries?.(entries, gone)
       },
       onWarning: (warning) => {
         this.#observer.onWarning?.(warning)

@@ -16,13 +16,14 @@ export interface BackUpObserver {
 export async function backUp(
   context: ServerContext,
   hosts: readonly Host[],
+  options: { full: boolean },
   observer: BackUpObserver,
 ): Promise<HostResult[]> {
   const results: HostResult[] = []
   const waiting = [...hosts]
   const work = async () => {
     for (let host = waiting.shift(); host !== undefined && !context.signal.aborted; host = waiting.shift()) {
-      const result = await backUpHost(context, host, observer.onBegin(host))
+      const result = await backUpHost(context, host, options.full, observer.onBegin(host))
       results.push(result)
       observer.onEnd(result)
     }

@@ -8,7 +8,18 @@ export function selectionOf(host: Host): { host: string; paths: Buffer[]; exclud
   return { host: host.name, paths: host.paths.map(toBytes), exclude: host.exclude.map(toBytes) }
 }
 
-export function backupRequest(host: Host, run: { kind: RunKind; startedAtMs: number }): MessageOf<'backup'> {
-  const { kind, startedAtMs } = run
-  return { type: 'backup', ...selectionOf(host), kind, startedAtMs, compressionLevel: host.compressionLevel }
+/** `base` is the archive of the run that an incremental one is compared with. */
+export function backupRequest(
+  host: Host,
+  run: { kind: RunKind; startedAtMs: number; base: string | null },
+): MessageOf<'backup'> {
+  const { kind, startedAtMs, base } = run
+  return {
+    type: 'backup',
+    ...selectionOf(host),
+    kind,
+    base,
+    startedAtMs,
+    compressionLevel: host.compressionLevel,
+  }
 }

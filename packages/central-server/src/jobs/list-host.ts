@@ -2,7 +2,7 @@ import type { BytePath, Entry, Outcome } from '@central-backup/archive'
 import type { Counts } from '@central-backup/protocol'
 import type { Host } from '../config/hosts.ts'
 import { openSession } from '../session/open-session.ts'
-import { receiveRun } from '../session/receive-run.ts'
+import { type RunObserver, receiveRun } from '../session/receive-run.ts'
 import { selectionOf } from './backup-request.ts'
 import type { ServerContext } from './server-context.ts'
 
@@ -45,12 +45,14 @@ async function listHost(context: ServerContext, host: Host, observer: ListObserv
     })
     try {
       await channel.send({ type: 'check', ...selectionOf(host) })
-      const { summary } = await receiveRun(channel, { host: host.name }, null, {
+      const observing: RunObserver = {
         onEntries: (entries) => {
           for (const entry of entries) observer.onEntry(host.name, entry)
         },
         onWarning: (warning) => observer.onWarning(host.name, warning),
-      })
+      }
+      const listing = { sink: null, observer: observing, baseline: null }
+      const { summary } = await receiveRun(channel, { host: host.name }, listing)
       await channel.close()
       return { host: host.name, outcome: summary.outcome, counts: summary.counts, error: null }
     } catch (error) {

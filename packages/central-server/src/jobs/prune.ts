@@ -1,6 +1,6 @@
 import type { Catalog, Run } from '../catalog/catalog.ts'
 import { takeLease } from '../catalog/lease.ts'
-import { removeRun } from '../catalog/remove-run.ts'
+import { forgetUnneededRuns, removeRun } from '../catalog/remove-run.ts'
 import type { Host } from '../config/hosts.ts'
 import type { ServerSettings } from '../config/settings.ts'
 import { hasRules, planRetention, type RetentionPlan } from '../retention/plan.ts'
@@ -33,17 +33,18 @@ export function planPrune({ catalog, now }: Pick<PruneContext, 'catalog' | 'now'
 }
 
 /**
- * Does what a plan says: each run goes from the catalog first and then to the trash, so that a crash leaves an archive
- * that the next run takes in again, and never a run without its archive. The caller holds the host's lease. Returns the
+ * Does what a plan says: runs go from the catalog first, and archives that nothing needs then go to the trash, so that a
+ * crash leaves an archive that the next run takes in again, and never a run without its archive. The caller holds the host's lease. Returns the
  * names of the archives that left the trash for good.
  */
 export async function applyPrune(context: PruneContext, plan: PrunePlan): Promise<string[]> {
   const { catalog, repository, settings, now } = context
   const going = new Set(plan.decisions.filter(({ action }) => action === 'remove').map(({ run }) => run))
   for (const run of plan.runs) {
-    if (!going.has(run.id)) continue
-    removeRun(catalog, run)
-    await moveToTrash(repository, run.host, run.archive!.name, now())
+    if (going.has(run.id)) removeRun(catalog, run)
+  }
+  for (const archive of forgetUnneededRuns(catalog, plan.host)) {
+    await moveToTrash(repository, plan.host, archive, now())
   }
   return emptyTrash(repository, plan.host, settings.trashMs, now())
 }

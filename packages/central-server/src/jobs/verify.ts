@@ -105,7 +105,7 @@ class Verification {
     for await (const batch of reader.batches()) {
       entries += batch.entries.length
       for (const entry of batch.entries) {
-        if (entry.type === 'file' && this.#isSampled()) await this.#checkContent(run, reader, entry)
+        if (hasContentHere(entry) && this.#isSampled()) await this.#checkContent(run, reader, entry)
       }
     }
     const { files = 0, directories = 0, symlinks = 0, hardlinks = 0, specials = 0, sockets = 0 } = run.counts
@@ -134,6 +134,11 @@ class Verification {
     this.result.damage.push(damage)
     this.#options.onDamage(damage)
   }
+}
+
+/** Content that an incremental run found unchanged is looked at in the archive that has it. */
+function hasContentHere({ type, extents }: Entry): boolean {
+  return type === 'file' && extents.every(({ archive }) => archive === null)
 }
 
 function reasonOf(error: unknown): string {

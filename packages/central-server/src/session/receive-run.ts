@@ -9,6 +9,7 @@ import {
   decodeIndexBatch,
   decompressFrame,
   type Entry,
+  type Gone,
   type IndexKind,
   IndexSequence,
   indexBatchBytesMax,
@@ -30,12 +31,13 @@ import {
 export interface RequestedRun {
   host: string
   kind?: RunKind
+  base?: string | null
   startedAtMs?: number
 }
 
 /** What is told while a run comes in. Paths are absolute. */
 export interface RunObserver {
-  onEntries?(entries: readonly Entry[]): void
+  onEntries?(entries: readonly Entry[], gone: readonly Gone[]): void
   onWarning?(warning: { code: string; path: BytePath | null; message: string }): void
   onProgress?(progress: {
     phase: string
@@ -57,7 +59,21 @@ export interface ReceivedRun {
   assembled: AssembledArchive | null
 }
 
-const kinds = ['entries', 'frame', 'warning', 'progress', 'summary'] as const
+/** Where what comes in goes, and what the agent may ask for meanwhile. */
+export interface Reception {
+  /** `null` for a listing. */
+  sink: ArchiveSink | null
+  observer: RunObserver
+  /** What stood in the run before; `null` for a full run. */
+  baseline: BaselineSource | null
+}
+
+/** Index frames of what stood in the run before, one after the other; `null` after the last. */
+export interface BaselineSource {
+  next(): Buffer | null
+}
+
+const kinds = ['entries', 'frame', 'baseline-next', 'warning', 'progress', 'summary'] as const
 
 /**
  * Takes in what an agent sends after its request was accepted, up to its summary, and writes the archive to `sink`, the
@@ -69,15 +85,15 @@ const kinds = ['entries', 'frame', 'warning', 'progress', 'summary'] as const
 export async function receiveRun(
   channel: Channel,
   requested: RequestedRun,
-  sink: ArchiveSink | null,
-  observer: RunObserver,
+  { sink, observer, baseline }: Reception,
 ): Promise<ReceivedRun> {
   const receiver = new RunReceiver(requested, sink, observer)
   try {
     for (;;) {
       const message = await channel.receive(kinds)
       if (message.type === 'summary') return await receiver.finish(message)
-      await receiver.take(message)
+      if (message.type === 'baseline-next') await sendBaseline(channel, baseline)
+      else await receiver.take(message)
     }
   } catch (error) {
     if (!(error instanceof ArchiveError)) throw error
@@ -85,6 +101,13 @@ export async function receiveRun(
       cause: error,
     })
   }
+}
+
+async function sendBaseline(channel: Channel, baseline: BaselineSource | null): Promise<void> {
+  if (baseline === null)
+    throw new ProtocolError('message-out-of-turn', 'the agent asks for a baseline that it was not offered')
+  const payload = baseline.next()
+  await channel.send(payload === null ? { type: 'baseline-end' } : { type: 'baseline', payload })
 }
 
 class RunReceiver {
@@ -168,14 +191,14 @@ class RunReceiver {
     if (batch.header !== null) this.#checkHeader(batch.header)
     for (const entry of batch.entries) this.#checkContent(entry)
     this.#end = batch.end
-    this.#observer.onEntries?.(batch.entries)
+    this.#observer.onEntries?.(batch.entries, batch.gone)
   }
 
   #checkHeader(header: ArchiveHeader): void {
-    const { host, kind = header.kind, startedAtMs = header.startedAtMs } = this.#requested
+    const { host, kind = header.kind, base = header.base, startedAtMs = header.startedAtMs } = this.#requested
     if (header.host !== host)
       throw new ProtocolError('wrong-host', `the index is of host ${header.host}, not of ${host}`)
-    if (header.kind !== kind || header.startedAtMs !== startedAtMs)
+    if (header.kind !== kind || header.base !== base || header.startedAtMs !== startedAtMs)
       throw new ProtocolError(
         'message-malformed',
         'the index is of another run than the one that was asked for',

@@ -6,6 +6,9 @@ ALTER TABLE runs ADD COLUMN generation INTEGER;
 -- 1: stays, whatever retention says
 ALTER TABLE runs ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
 
+-- 1: removed by retention; the row and the archive stay while the rest of the generation needs them
+ALTER TABLE runs ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;
+
 CREATE TABLE owners (
   id         INTEGER PRIMARY KEY,
   user_name  BLOB NOT NULL,

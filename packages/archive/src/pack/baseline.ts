@@ -1,0 +1,88 @@
+import type { Entry, EntryType } from '../entry.ts'
+import type { FileStatus } from '../native/libc.ts'
+import { type BytePath, comparePaths, isWithin } from '../path.ts'
+
+/** What stood in the run before, in path order; `null` after the last batch. May block until there is one. */
+export type NextBaselineBatch = () => readonly Entry[] | null
+
+/**
+ * What the run before knows, walked beside the tree: both are in path order, so neither has to be held in memory. Asked
+ * for one path after the other, it tells what stood there, and what it passed on the way and so is gone.
+ */
+export class Baseline {
+  readonly #next: NextBaselineBatch
+  readonly #onGone: (entry: Entry) => void
+  #batch: readonly Entry[] = []
+  #at = 0
+  #ended = false
+  /** What is gone is told once, not again for all that was below it. */
+  #lastGone: BytePath | null = null
+  /** Nothing is known of what is there now: it stands as it did. */
+  #unknown: BytePath | null = null
+
+  constructor(next: NextBaselineBatch, onGone: (entry: Entry) => void) {
+    this.#next = next
+    this.#onGone = onGone
+  }
+
+  /** What stood at `path`; `null` where nothing did. Paths are asked for in order. */
+  at(path: BytePath): Entry | null {
+    for (let entry = this.#peek(); entry !== null; entry = this.#peek()) {
+      const order = comparePaths(entry.path, path)
+      if (order > 0) return null
+      this.#at++
+      if (order === 0) return entry
+      this.#pass(entry)
+    }
+    return null
+  }
+
+  /** The path cannot be looked at now: it and all below it stand as they did. */
+  keep(path: BytePath): void {
+    this.at(path)
+    this.#unknown = path
+  }
+
+  /** To be called after the last path: all that is left is gone. */
+  finish(): void {
+    for (let entry = this.#peek(); entry !== null; entry = this.#peek()) {
+      this.#at++
+      this.#pass(entry)
+    }
+  }
+
+  #pass(entry: Entry): void {
+    if (this.#unknown !== null && isWithin(entry.path, this.#unknown)) return
+    if (this.#lastGone !== null && isWithin(entry.path, this.#lastGone)) return
+    this.#lastGone = entry.path
+    this.#onGone(entry)
+  }
+
+  #peek(): Entry | null {
+    while (this.#at === this.#batch.length && !this.#ended) {
+      const batch = this.#next()
+      this.#ended = batch === null
+      this.#batch = batch ?? []
+      this.#at = 0
+    }
+    return this.#batch[this.#at] ?? null
+  }
+}
+
+/**
+ * Whether an object is what it was: type, size, both times to the nanosecond, and inode, as borg has it. The device is
+ * not compared, as its number may change with every boot; owner and mode change the ctime.
+ */
+export function isUnchanged(before: Entry, type: EntryType, status: FileStatus): boolean {
+  return (
+    before.type === type &&
+    (type !== 'file' || before.size === status.size) &&
+    before.mtimeSeconds === status.mtimeSeconds &&
+    before.mtimeNanoseconds === status.mtimeNanoseconds &&
+    before.ctimeSeconds === status.ctimeSeconds &&
+    before.ctimeNanoseconds === status.ctimeNanoseconds &&
+    before.ino === status.ino &&
+    // What was a mixture of two states is read again.
+    !before.changedWhileRead
+  )
+}
