@@ -33,13 +33,13 @@ export function honestPack(request: MessageOf<'backup'>): Pack {
   const frames: Buffer[] = []
   for (let at = 0; at < tar.length; at += frameBytesMax)
     frames.push(compressFrame(tar.subarray(at, at + frameBytesMax)))
-  const { host, kind, startedAtMs } = request
+  const { host, kind, base, startedAtMs } = request
   const texts = (paths: readonly Buffer[]) => paths.map(String)
   const paths = { paths: texts(request.paths), exclude: texts(request.exclude) }
   return {
     frames,
     entries: members.map(({ entry }) => entry),
-    header: { host, kind, startedAtMs, software: 'fake-agent 1', ...paths },
+    header: { host, kind, base, startedAtMs, software: 'fake-agent 1', ...paths },
     end: {
       outcome: 'complete',
       counts: {
@@ -49,6 +49,8 @@ export function honestPack(request: MessageOf<'backup'>): Pack {
         hardlinks: 0,
         specials: 0,
         sockets: 0,
+        unchanged: 0,
+        gone: 0,
         excluded: 0,
         changed: 0,
         vanished: 0,

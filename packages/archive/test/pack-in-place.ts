@@ -19,7 +19,7 @@ import { IndexWriter } from '../src/pack/index-writer.ts'
 import { packSelection } from '../src/pack/packer.ts'
 import { listWithGnuTar } from './oracles.ts'
 import type { PackingFolder } from './packing-folder.ts'
-import { end, header } from './sample.ts'
+import { header } from './sample.ts'
 
 /** What a packer has made, with nothing compressed and all of it in memory. */
 export interface Packed {
@@ -79,7 +79,7 @@ export function packInPlace(roots: readonly Root[], options: PackOptions = {}): 
   const entries: Entry[] = []
   const sequence = new IndexSequence()
   const warnings: PackWarning[] = []
-  const index = new IndexWriter(header, (encoded) => {
+  const index = new IndexWriter({ ...header, base: null }, (encoded) => {
     const batch = decodeIndexBatch(encoded, options.listOnly ? 'listing' : 'archive')
     sequence.accept(batch)
     entries.push(...batch.entries)
@@ -94,8 +94,8 @@ export function packInPlace(roots: readonly Root[], options: PackOptions = {}): 
   const { exclude = [], listOnly = false, ...hooks } = options
   const state = new HookedState(hooks)
   const warn = (warning: PackWarning) => warnings.push(warning)
-  const counts = packSelection({ roots, exclude }, { blocks, index, state, warn }, listOnly)
-  index.finish({ ...end, outcome: 'complete', counts })
+  const { counts } = packSelection({ roots, exclude }, { blocks, index, state, warn }, { listOnly })
+  index.finish({ outcome: 'complete', counts, finishedAtMs: 0 })
   sequence.finish()
   return { tar: Buffer.concat(pieces), entries, warnings, counts }
 }

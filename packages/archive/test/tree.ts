@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
   ArchiveAssembly,
+  type ArchiveHeader,
   ArchiveReader,
   type BytePath,
   bytesFromText,
@@ -25,7 +26,6 @@ import {
   Packing,
   type RestoreSource,
 } from '../src/index.ts'
-import { header } from './sample.ts'
 
 /** A folder that is removed at the end of the block that holds it with `using`. */
 export class TemporaryFolder implements Disposable {
@@ -41,6 +41,16 @@ export class TemporaryFolder implements Disposable {
 }
 
 export const archiveName = '2026-11-21T030000Z-full.tar.zst'
+
+const header: ArchiveHeader = {
+  host: 'web1',
+  kind: 'full',
+  base: null,
+  startedAtMs: Date.UTC(2026, 10, 21, 3),
+  software: 'a test',
+  paths: ['/'],
+  exclude: [],
+}
 
 /** Entries in memory, with content from archive files, or from wherever `content` takes it. */
 export class ListSource implements RestoreSource {

@@ -25,6 +25,7 @@ export async function packArchive(
     const header = {
       host,
       kind: 'full',
+      base: null,
       startedAtMs,
       software: 'a test',
       paths: [folder],

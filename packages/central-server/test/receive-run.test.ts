@@ -31,12 +31,20 @@ describe('progress of an agent', () => {
       const { server, agent } = converse(context)
       let reports = 0
       const { promise: hadAll, resolve: onAll } = Promise.withResolvers<'all'>()
-      const received = receiveRun(server, { host: 'web1' }, null, {
-        onProgress() {
-          nowMs += stallMsMax / 10
-          if (++reports === 30) onAll('all')
+      const received = receiveRun(
+        server,
+        { host: 'web1' },
+        {
+          sink: null,
+          baseline: null,
+          observer: {
+            onProgress() {
+              nowMs += stallMsMax / 10
+              if (++reports === 30) onAll('all')
+            },
+          },
         },
-      })
+      )
       received.catch(() => {})
       const send = async () => {
         for (let report = 0; report < 30; report++)
