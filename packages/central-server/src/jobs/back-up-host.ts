@@ -163,6 +163,8 @@ class HostRun {
     // The first error is the reason; what follows, like a row that cannot be written either, comes of it.
     this.result.error ??= error instanceof Error ? error : new Error(String(error))
     this.result.outcome = 'failed'
+    // An archive that is in its place without a row is taken in by the next run.
+    this.result.archive = null
     this.result.finishedAtMs = this.#context.now()
   }
 
