@@ -7,11 +7,11 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { type Entry, frameBytesMax, indexBatchBytesMax } from '@central-backup/archive'
+import { type Entry, frameBytesMax, IndexBatchEncoder, indexBatchBytesMax } from '@central-backup/archive'
 import type { MessageOf } from '@central-backup/protocol'
 import { bytes, entry, file } from '../packages/archive/test/sample.ts'
 import { requireWholeArchives } from './harness/archives.ts'
-import { rawMessage } from './harness/dialer.ts'
+import { msgpackText, rawMessage } from './harness/dialer.ts'
 import { type Conversation, FakeAgent, type Script } from './harness/fake-agent.ts'
 import { peakMemoryOf } from './harness/measure.ts'
 import { encodeIndex, honestPack, indexFrame, messagesOf, type Pack, summaryOf } from './harness/pack.ts'
@@ -32,6 +32,13 @@ interface Lie {
   left?: 'partial' | 'mismatch' | 'nothing'
   /** What the message says, where that is worth something. */
   says?: RegExp
+}
+
+/** As many at a time as there are liars. */
+function groupsOf(told: readonly Lie[]): Lie[][] {
+  return Array.from({ length: Math.ceil(told.length / liarsAtOnce) }, (_, group) =>
+    told.slice(group * liarsAtOnce, (group + 1) * liarsAtOnce),
+  )
 }
 
 /** The exit code of a run of these. */
@@ -366,7 +373,9 @@ const lies: Lie[] = [
     name: 'another version of the protocol',
     // {protocol: 2}
     greeting: async (_, socket) => {
-      socket.write(rawMessage(1, Buffer.concat([Buffer.from([0x81]), strOf('protocol'), Buffer.from([2])])))
+      socket.write(
+        rawMessage(1, Buffer.concat([Buffer.from([0x81]), msgpackText('protocol'), Buffer.from([2])])),
+      )
     },
     code: 'version-unsupported',
     left: 'nothing',
@@ -376,8 +385,8 @@ const lies: Lie[] = [
     greeting: async (_, socket, name) => {
       const fields = { protocol: 1, software: '\u001b]0;owned\u0007', role: 'host', name }
       const pairs = Object.entries(fields).map(([key, value]) => [
-        strOf(key),
-        typeof value === 'number' ? Buffer.from([value]) : strOf(value),
+        msgpackText(key),
+        typeof value === 'number' ? Buffer.from([value]) : msgpackText(value),
       ])
       socket.write(rawMessage(1, Buffer.concat([Buffer.from([0x84]), ...pairs.flat()])))
     },
@@ -424,7 +433,7 @@ const lies: Lie[] = [
     script: async ({ socket }) => {
       // {name: '../../../../tmp/escaped'}
       const name = '../../../../tmp/escaped'
-      const payload = Buffer.concat([Buffer.from([0x81, 0xa4]), Buffer.from('name'), strOf(name)])
+      const payload = Buffer.concat([Buffer.from([0x81, 0xa4]), Buffer.from('name'), msgpackText(name)])
       socket.write(rawMessage(6, payload))
     },
     code: 'message-malformed',
@@ -448,6 +457,11 @@ const lies: Lie[] = [
   {
     name: 'a request of its own',
     script: sends((_, request) => [request]),
+    code: 'message-out-of-turn',
+  },
+  {
+    name: 'that it wants a baseline where it was offered none',
+    script: sends(() => [{ type: 'baseline-next' }]),
     code: 'message-out-of-turn',
   },
   {
@@ -502,6 +516,76 @@ const lies: Lie[] = [
   },
 ]
 
+/** Lies that only an incremental run has room for: what the agent sends is to build on the run before. */
+const incrementalLies: Lie[] = [
+  {
+    name: 'content in an archive that no run has left',
+    script: pointsInto(() => '2001-01-01T000000Z-full.tar.zst'),
+    code: 'message-malformed',
+  },
+  {
+    name: 'content in an archive of another host',
+    // The hosts that were backed up in the same second have archives of the same name.
+    script: pointsInto((base) => honestArchives.find((name) => name !== base)!),
+    code: 'message-malformed',
+  },
+  {
+    name: 'another base than the one that was offered',
+    script: sends((pack) =>
+      messagesOf({ ...pack, header: { ...pack.header, base: '2001-01-01T000000Z-full.tar.zst' } }),
+    ),
+    code: 'message-malformed',
+  },
+  {
+    name: 'no base at all',
+    script: sends((pack) => messagesOf({ ...pack, header: { ...pack.header, base: null } })),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a full index',
+    script: sends((pack) => messagesOf({ ...pack, header: { ...pack.header, kind: 'full', base: null } })),
+    code: 'message-malformed',
+  },
+  {
+    name: 'that it wants the baseline again and again',
+    script: async ({ channel, archive }) => {
+      await channel.send({ type: 'archive-name', name: archive })
+      for (;;) {
+        await channel.send({ type: 'baseline-next' })
+        await channel.receive(['baseline', 'baseline-end'])
+      }
+    },
+    code: 'message-out-of-turn',
+  },
+  {
+    name: "that a path with '..' is gone",
+    script: sends((pack) => {
+      const encoder = new IndexBatchEncoder(pack.header)
+      encoder.addGone({ path: bytes('srv/../../etc'), reason: 'deleted' })
+      return [{ type: 'entries', payload: indexFrame(encoder.take(pack.end)) }]
+    }),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a failure',
+    script: sends((pack) => messagesOf({ ...pack, end: { ...pack.end, outcome: 'failed' } })),
+    code: 'source-failed',
+    left: 'nothing',
+  },
+]
+
+/** Names of the archives of the honest host, at the time of the run. */
+let honestArchives: string[] = []
+
+/** An honest run, but for one more file, which lies in another archive. */
+function pointsInto(archiveOf: (base: string) => string): Script {
+  return sends((pack) => {
+    const archive = archiveOf(pack.header.base!)
+    const elsewhere = { ...file('srv/d', 'x').entry, extents: [{ archive, offset: 512, length: 1 }] }
+    return messagesOf({ ...pack, entries: [...pack.entries, elsewhere] })
+  })
+}
+
 const hello = { type: 'hello', protocol: 1, software: 'fake-agent 1', role: 'host' } as const
 const welcome = { type: 'welcome' as const, policy: { read: [] }, localCopy: false }
 
@@ -510,10 +594,6 @@ function skippable(payload: Buffer): Buffer {
   header.writeUInt32LE(0x184d2a5b, 0)
   header.writeUInt32LE(payload.length, 4)
   return Buffer.concat([header, payload])
-}
-
-function strOf(text: string): Buffer {
-  return Buffer.concat([Buffer.from([0xd9, text.length]), Buffer.from(text)])
 }
 
 /** Everything that must not reach a terminal or a log as it is, but for the ends of lines. */
@@ -544,42 +624,53 @@ describe('an agent that lies', () => {
   })
 
   /** One run of all hosts, with a lie for each that is none. The honest one has to come through, whatever others say. */
-  async function tell(told: readonly Lie[]): Promise<RunEnded> {
+  async function tell(told: readonly Lie[], ...options: string[]): Promise<RunEnded> {
     for (const [number, { script, greeting }] of told.entries()) {
       const fake = fakes[number]!
       fake.script = script ?? (async () => {})
       fake.greeting = greeting ? (channel, socket) => greeting(channel, socket, fake.host.name) : null
     }
+    honestArchives = site.files('honest')
     const names = told.map((_, number) => fakes[number]!.host.name)
-    const run = readRun(await site.startServer(['run', '--json', 'honest', ...names]).endWithin(runMsMax))
+    const run = readRun(
+      await site.startServer(['run', '--json', ...options, 'honest', ...names]).endWithin(runMsMax),
+    )
     assert.equal(run.ends.honest?.outcome, 'complete', run.stdout + run.stderr)
     assert.deepEqual(site.partials('honest'), [])
     return run
   }
 
-  test('what is no lie is believed', async () => {
-    const script: Script = async (conversation) => {
+  const truth: Lie = {
+    name: 'the truth',
+    code: '',
+    script: async (conversation) => {
       await sends(messagesOf)(conversation)
       await conversation.channel.receive(['stored'])
       await conversation.channel.send({ type: 'finished', localCopy: null })
-    }
-    const run = await tell([{ name: 'the truth', script, code: '' }])
+    },
+  }
+
+  test('what is no lie is believed', async () => {
+    const run = await tell(Array.from({ length: liarsAtOnce }, () => truth))
     assert.equal(run.code, 0, run.stdout)
-    assert.equal(run.ends.liar0!.outcome, 'complete')
-    await requireWholeArchives(site, 'liar0')
+    for (const { host } of fakes) {
+      assert.equal(run.ends[host.name]!.outcome, 'complete')
+      await requireWholeArchives(site, host.name)
+    }
   })
 
   // The tests of a group share a run; the first to need it begins it.
-  const groups = Array.from({ length: Math.ceil(lies.length / liarsAtOnce) }, (_, group) =>
-    lies.slice(group * liarsAtOnce, (group + 1) * liarsAtOnce),
-  )
-  for (const group of groups) {
+  const groups = [
+    ...groupsOf(lies).map((group) => ({ group, options: ['--full'] })),
+    ...groupsOf(incrementalLies).map((group) => ({ group, options: [] })),
+  ]
+  for (const { group, options } of groups) {
     let run: Promise<{ run: RunEnded; partials: Record<string, string[]> }> | undefined
     const runGroup = async () => {
       const listPartials = () =>
         Object.fromEntries(fakes.map(({ host: { name } }) => [name, site.partials(name)]))
       const earlier = listPartials()
-      const ended = await tell(group)
+      const ended = await tell(group, ...options)
       const added = Object.entries(listPartials()).map(([name, partials]) => [
         name,
         partials.filter((partial) => !earlier[name]!.includes(partial)),
@@ -592,16 +683,17 @@ describe('an agent that lies', () => {
         run ??= runGroup()
         const { run: ended, partials } = await run
         const liar = `liar${number}`
-        const { outcome, error, archive } = ended.ends[liar]!
+        const { outcome, kind, error, archive } = ended.ends[liar]!
         assert.equal(error?.code, code, error?.message)
         assert.match(error.message, says)
         assert.equal(outcome, 'failed')
+        assert.equal(kind, options.includes('--full') ? 'full' : 'incremental')
         assert.equal(archive, null)
         assert.equal(ended.code, worst(group), 'the worst host decides')
-        assert.equal(site.archives(liar).length, number === 0 ? 1 : 0, 'no archive was made')
+        assert.equal(site.archives(liar).length, 1, 'no archive was made but that of the truth')
         const suffixes = { partial: ['.partial'], mismatch: ['.mismatch.partial'], nothing: [] }
         assert.deepEqual(
-          partials[liar]!.map((partial) => partial.slice('2026-11-21T030000Z-full.tar.zst'.length)),
+          partials[liar]!.map((partial) => partial.replace(/^.*\.tar\.zst/, '')),
           suffixes[left],
         )
       })
@@ -614,8 +706,7 @@ describe('an agent that lies', () => {
       const { runs } = listed.json[0] as unknown as {
         runs: { outcome: string; error: { code: string } | null }[]
       }
-      const expected = groups.flatMap((group) => group[number]?.code ?? [])
-      if (number === 0) expected.unshift('complete')
+      const expected = ['complete', ...groups.flatMap(({ group }) => group[number]?.code ?? [])]
       assert.deepEqual(
         runs.map(({ outcome, error }) => error?.code ?? outcome),
         expected,

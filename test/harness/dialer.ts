@@ -88,3 +88,8 @@ export function rawMessage(type: number, payload: Uint8Array, length = payload.l
   header.writeUInt32BE(length, 1)
   return Buffer.concat([header, payload])
 }
+
+/** A string of up to 255 bytes as msgpack has it. */
+export function msgpackText(text: string): Buffer {
+  return Buffer.concat([Buffer.from([0xd9, Buffer.byteLength(text)]), Buffer.from(text)])
+}

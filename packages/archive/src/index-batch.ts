@@ -255,11 +255,12 @@ function readGone(reader: MsgpackReader): Gone[] {
 
 /**
  * Checks that batches, each of which `decodeIndexBatch` has taken, make one index together: the header in the first
- * and the end in the last, and paths that ascend from each to the next.
+ * and the end in the last, paths that ascend from each to the next, and nothing gone where nothing stood before.
  */
 export class IndexSequence {
   #batches = 0
   #ended = false
+  #full = false
   #last = '' as BytePath
   #lastGone = '' as BytePath
 
@@ -268,6 +269,8 @@ export class IndexSequence {
     if ((batch.header !== null) !== (this.#batches === 0)) {
       throw outOfTurn(this.#batches === 0 ? 'it begins without a header' : 'a header stands in its middle')
     }
+    this.#full ||= batch.header?.kind === 'full'
+    if (this.#full && batch.gone.length > 0) throw outOfTurn('it is of a full run, and names what is gone')
     const first = batch.entries[0]
     if (first !== undefined && comparePaths(first.path, this.#last) <= 0) {
       throw outOfOrder(first.path, this.#last)

@@ -1,5 +1,6 @@
 import { type ArchiveEnd, type ArchiveHeader, type Counts, outcomes, type RunKind } from './entry.ts'
 import { ArchiveError } from './errors.ts'
+import { checkArchiveName, readArchiveName } from './index-row.ts'
 import { headerPatternsBytesMax, headerPatternsMax, headerTextBytesMax } from './limits.ts'
 import type { MsgpackReader, MsgpackWriter } from './msgpack.ts'
 import { type BytePath, bytesFromText, textFromBytes } from './path.ts'
@@ -39,6 +40,7 @@ export function headerBytesMax(header: ArchiveHeader): number {
 export function writeHeader(writer: MsgpackWriter, header: ArchiveHeader): void {
   checkText('the name of the host', header.host)
   checkText('the name of the program', header.software)
+  if (header.base !== null) checkArchiveName(header.base)
   const paths = header.paths.map(bytesFromText)
   const exclude = header.exclude.map(bytesFromText)
   const patternBytes = [...paths, ...exclude].reduce((sum, { length }) => sum + length, 0)
@@ -75,9 +77,9 @@ export function readHeader(reader: MsgpackReader): ArchiveHeader {
   expectKey(reader, 'kind')
   const kind = readOneOf(reader, kinds, 'kind')
   expectKey(reader, 'base')
-  const base = reader.nil() ? null : readText(reader, 'base')
+  const base = reader.nil() ? null : readArchiveName(reader, 'base')
   if ((base === null) !== (kind === 'full'))
-    throw reader.error('base: an incremental archive has one, and no other')
+    throw reader.error('base: an incremental archive has one, and no other has')
   expectKey(reader, 'startedAtMs')
   const startedAtMs = reader.unsigned(timestampMsMax, 'startedAtMs')
   expectKey(reader, 'software')

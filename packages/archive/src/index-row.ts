@@ -352,12 +352,12 @@ export function writeArchiveNames(writer: MsgpackWriter, names: readonly string[
 export function readArchiveNames(reader: MsgpackReader): string[] {
   const count = reader.array(batchArchivesMax, 'archives')
   const names: string[] = []
-  for (let i = 0; i < count; i++) {
-    const name = reader.text(archiveNameBytesMax, 'archive name')
-    if (!archiveName.test(name)) {
-      throw reader.error('archive name: letters, digits, dots, hyphens and underscores expected')
-    }
-    names.push(name)
-  }
+  for (let i = 0; i < count; i++) names.push(readArchiveName(reader, 'archive name'))
   return names
+}
+
+export function readArchiveName(reader: MsgpackReader, what: string): string {
+  const name = reader.text(archiveNameBytesMax, what)
+  if (archiveName.test(name)) return name
+  throw reader.error(`${what}: letters, digits, dots, hyphens and underscores expected`)
 }

@@ -11,6 +11,7 @@ export {
   wrapSkippable,
   type ZstdFrame,
 } from './frame.ts'
+export { freeBuffer } from './free-buffer.ts'
 export {
   decodeIndexBatch,
   encodeIndexBatch,

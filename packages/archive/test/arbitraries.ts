@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import type { BytePath, Entry, EntryType, Extent } from '../src/index.ts'
+import type { BytePath, Entry, EntryType, Extent, Gone } from '../src/index.ts'
 
 /** Random values of the types of the package, for property tests: every value that the format allows can come. */
 
@@ -21,6 +21,10 @@ export const name: fc.Arbitrary<string> = fc
 export const path: fc.Arbitrary<BytePath> = fc
   .array(name, { minLength: 1, maxLength: 6 })
   .map((names) => names.join('/') as BytePath)
+
+export const gone: fc.Arbitrary<Gone> = fc
+  .tuple(path, fc.constantFrom('deleted', 'unselected'))
+  .map(([path, reason]) => ({ path, reason }))
 
 const ownerName = fc.string({ unit: byte, maxLength: 40 }) as fc.Arbitrary<BytePath>
 const id = fc.oneof(fc.nat(70_000), fc.nat(2 ** 32 - 1))

@@ -12,17 +12,17 @@ import {
   compressFrame,
   decodeIndexBatch,
   decompressFrame,
-  type Entry,
   encodeIndexBatch,
   frameBytesMax,
+  type IndexBatch,
   IndexBatchEncoder,
   indexBatchBytesMax,
   isSafePath,
   SeekTable,
 } from '../src/index.ts'
 import { parseSeekTableFooter, seekTableFooterBytes } from '../src/seek-table.ts'
-import { buildArchive, end, entry, header } from './sample.ts'
-import { everyKindOfMember } from './vectors/make.ts'
+import { buildArchive, end, entry, incremental } from './sample.ts'
+import { everyKindOfGone, everyKindOfMember } from './vectors/make.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'archive-fuzz-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -70,7 +70,7 @@ function tolerate(action: () => void): void {
   }
 }
 
-function checkEntries(entries: readonly Entry[]): void {
+function checkBatch({ header, entries, gone }: IndexBatch): void {
   for (const [i, entry] of entries.entries()) {
     assert.ok(isSafePath(entry.path))
     assert.ok(i === 0 || comparePaths(entries[i - 1]!.path, entry.path) < 0)
@@ -79,11 +79,19 @@ function checkEntries(entries: readonly Entry[]): void {
     assert.equal(total, entry.type === 'file' ? entry.size : 0)
     assert.equal(entry.digest?.length ?? 0, entry.type === 'file' ? 32 : 0)
   }
+  for (const [i, { path, reason }] of gone.entries()) {
+    assert.ok(isSafePath(path))
+    assert.ok(i === 0 || comparePaths(gone[i - 1]!.path, path) < 0)
+    assert.ok(reason === 'deleted' || reason === 'unselected')
+  }
+  if (header !== null) assert.equal(header.base === null, header.kind === 'full')
 }
 
 const members = everyKindOfMember()
-const archive = buildArchive(members, { frameBytes: 2048, batchEntries: 3 })
-const batch = encodeIndexBatch({ header, entries: members.map(({ entry }) => entry), end })
+const gone = everyKindOfGone()
+const archive = buildArchive(members, { header: incremental, gone, frameBytes: 2048, batchEntries: 3 })
+const entries = members.map(({ entry }) => entry)
+const batch = encodeIndexBatch({ header: incremental, entries, gone, end })
 const frame = compressFrame(Buffer.from('some text that compresses, compresses, compresses\n'.repeat(30)))
 const tableBytes = parseSeekTableFooter(archive.subarray(-seekTableFooterBytes))
 const table = archive.subarray(-tableBytes)
@@ -93,7 +101,7 @@ test('a mutated index batch is refused, or is valid by every rule and encodes to
     fc.property(changes, (changes) => {
       tolerate(() => {
         const decoded = decodeIndexBatch(mutate(batch, changes))
-        checkEntries(decoded.entries)
+        checkBatch(decoded)
         assert.deepEqual(decodeIndexBatch(encodeIndexBatch(decoded)), decoded)
       })
     }),
@@ -168,7 +176,7 @@ test('a mutated archive is refused, or read to its end', async () => {
       writeFileSync(path, mutate(archive, changes))
       try {
         await using reader = await ArchiveReader.open(path)
-        for await (const { entries } of reader.batches()) checkEntries(entries)
+        for await (const batch of reader.batches()) checkBatch(batch)
         let bytes = 0
         for await (const piece of reader.readTar(0, reader.tarBytes)) bytes += piece.length
         assert.equal(bytes, reader.tarBytes)

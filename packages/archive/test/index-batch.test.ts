@@ -12,20 +12,27 @@ import {
   decodeIndexBatch,
   type Entry,
   encodeIndexBatch,
+  type Gone,
   type IndexBatch,
   IndexBatchEncoder,
   type IndexKind,
   IndexSequence,
   indexBatchBytesMax,
+  pathBytesMax,
 } from '../src/index.ts'
 import * as arbitrary from './arbitraries.ts'
 import { unpack } from './oracles.ts'
-import { bytes, end, entry, file, header, other } from './sample.ts'
+import { bytes, end, entry, file, header, incremental, other } from './sample.ts'
 
-const entries = fc.array(arbitrary.entry, { maxLength: 20 }).map((all) => {
+const entries = fc.array(arbitrary.entry, { maxLength: 20 }).map(ascending)
+const gone = fc.array(arbitrary.gone, { maxLength: 20 }).map(ascending)
+
+function ascending<T extends { path: BytePath }>(all: T[]): T[] {
   const sorted = all.sort((a, b) => comparePaths(a.path, b.path))
   return sorted.filter(({ path }, i) => i === 0 || path !== sorted[i - 1]!.path)
-})
+}
+
+const headers = fc.option(fc.constantFrom(header, incremental))
 
 /** Entries with all bytes as plain arrays, so that views and copies compare equal. */
 function plain(batch: IndexBatch): unknown {
@@ -48,13 +55,15 @@ function code(action: () => unknown): string {
 }
 
 function decodeOne(entry: Entry, kind?: IndexKind): string {
-  return code(() => decodeIndexBatch(encodeIndexBatch({ header: null, entries: [entry], end: null }), kind))
+  return code(() =>
+    decodeIndexBatch(encodeIndexBatch({ header: null, entries: [entry], gone: [], end: null }), kind),
+  )
 }
 
 test('every batch reads back as it was', () => {
   fc.assert(
-    fc.property(entries, fc.boolean(), fc.boolean(), (entries, first, last) => {
-      const batch = { header: first ? header : null, entries, end: last ? end : null }
+    fc.property(headers, entries, gone, fc.option(fc.constant(end)), (header, entries, gone, end) => {
+      const batch = { header, entries, gone, end }
       assert.deepEqual(plain(decodeIndexBatch(encodeIndexBatch(batch))), plain(batch))
     }),
     { numRuns: 300 },
@@ -75,13 +84,26 @@ test('a batch is the msgpack that the format describes', () => {
     device: { major: 8, minor: 0 },
     changedWhileRead: true,
   }).entry
-  const batch = unpack(encodeIndexBatch({ header, entries: [disk, hosts], end })) as Record<string, unknown>
-  assert.deepEqual(Object.keys(batch), ['v', 'header', 'archives', 'entries', 'end'])
-  assert.deepEqual(batch.header, {
-    ...header,
-    paths: header.paths.map(asBuffer),
-    exclude: header.exclude.map(asBuffer),
-  })
+  const gone: Gone[] = [
+    { path: bytes('etc/old'), reason: 'deleted' },
+    { path: bytes('srv'), reason: 'unselected' },
+  ]
+  const encoded = encodeIndexBatch({ header: incremental, entries: [disk, hosts], gone, end })
+  const batch = unpack(encoded) as Record<string, unknown>
+  assert.deepEqual(Object.keys(batch), ['v', 'header', 'archives', 'entries', 'gone', 'end'])
+  assert.deepEqual(Object.entries(batch.header as object), [
+    ['host', 'web1'],
+    ['kind', 'incremental'],
+    ['base', '2026-11-21T030000Z-full.tar.zst'],
+    ['startedAtMs', incremental.startedAtMs],
+    ['software', 'central-backup 0.1.0'],
+    ['paths', header.paths.map(asBuffer)],
+    ['exclude', header.exclude.map(asBuffer)],
+  ])
+  assert.deepEqual(batch.gone, [
+    [asBuffer('etc/old'), 0],
+    [asBuffer('srv'), 1],
+  ])
   assert.deepEqual(batch.archives, [archive])
   assert.deepEqual(batch.end, { ...end, counts: { ...end.counts } })
   const root = asBuffer('root')
@@ -245,6 +267,48 @@ test('rows that no encoder makes are refused', () => {
   for (const [what, fields] of Object.entries(wrong)) assert.equal(decode(fields), 'index-invalid', what)
 })
 
+test('paths that are gone are refused where they break a rule', () => {
+  const decode = (gone: unknown) =>
+    code(() => decodeIndexBatch(new Packr({ useRecords: false }).pack({ v: 1, entries: [], gone })))
+  const path = (text: string) => Buffer.from(text, 'latin1')
+  assert.equal(
+    decode([
+      [path('a'), 0],
+      [path('a/b'), 1],
+      [path('a.b'), 0],
+    ]),
+    'none',
+  )
+  const wrong: Record<string, unknown> = {
+    'no array': {},
+    'no array of arrays': [path('a')],
+    'a path alone': [[path('a')]],
+    'a field too many': [[path('a'), 0, 0]],
+    'a path as text': [['a', 0]],
+    'a reason without a meaning': [[path('a'), 2]],
+    'a reason in words': [[path('a'), 'deleted']],
+    'no reason': [[path('a'), null]],
+    'the root': [[path(''), 0]],
+    'an absolute path': [[path('/a'), 0]],
+    'a path that leads up': [[path('a/../b'), 0]],
+    'a path with a NUL': [[path('a\0'), 0]],
+    'too long a path': [[Buffer.alloc(pathBytesMax + 1, 'a'), 0]],
+  }
+  for (const [what, gone] of Object.entries(wrong)) assert.equal(decode(gone), 'index-invalid', what)
+  for (const [first, second] of [
+    ['a', 'a'],
+    ['b', 'a'],
+    ['a.b', 'a/b'],
+  ] as const)
+    assert.equal(
+      decode([
+        [path(first), 0],
+        [path(second), 0],
+      ]),
+      'index-order',
+    )
+})
+
 test('names of archives cannot lead anywhere', () => {
   for (const archive of ['', '..', '.hidden', '../x', 'a/b', 'a\0', 'ä', 'x'.repeat(256)]) {
     const extents = [{ archive, offset: 0, length: 1 }]
@@ -265,7 +329,11 @@ test('what is not the map of a batch is refused', () => {
   const small = { ...header, startedAtMs: 5, paths: [Buffer.from('/')], exclude: [] }
   const last = { ...end, counts: { ...end.counts, contentBytes: 6 }, finishedAtMs: 7 }
   assert.equal(decode({ v: 1, entries: [] }), 'none')
-  assert.equal(decode({ v: 1, header: small, archives: ['a'], entries: [], end: last }), 'none')
+  assert.equal(decode({ v: 1, header: small, archives: ['a'], entries: [], gone: [], end: last }), 'none')
+  assert.equal(
+    decode({ v: 1, header: { ...small, kind: 'incremental', base: 'a.tar.zst' }, entries: [] }),
+    'none',
+  )
   const wrong: unknown[] = [
     {},
     [],
@@ -281,6 +349,12 @@ test('what is not the map of a batch is refused', () => {
     { v: 1, header: {}, entries: [] },
     { v: 1, header: { ...small, more: 1 }, entries: [] },
     { v: 1, header: { ...small, kind: 'weekly' }, entries: [] },
+    { v: 1, header: { ...small, base: 'a.tar.zst' }, entries: [] },
+    { v: 1, header: { ...small, kind: 'incremental' }, entries: [] },
+    { v: 1, header: { ...small, kind: 'incremental', base: '' }, entries: [] },
+    { v: 1, header: { ...small, kind: 'incremental', base: '../a.tar.zst' }, entries: [] },
+    { v: 1, header: { ...small, kind: 'incremental', base: 'a'.repeat(256) }, entries: [] },
+    { v: 1, header: { ...small, kind: 'incremental', base: Buffer.from('a.tar.zst') }, entries: [] },
     { v: 1, header: { ...small, host: 'a\nb' }, entries: [] },
     { v: 1, header: { ...small, host: 'x'.repeat(257) }, entries: [] },
     { v: 1, header: { ...small, startedAtMs: -1 }, entries: [] },
@@ -290,13 +364,15 @@ test('what is not the map of a batch is refused', () => {
       header: { ...small, paths: [Buffer.alloc(200_000)], exclude: [Buffer.alloc(100_000)] },
       entries: [],
     },
+    { v: 1, gone: [], entries: [] },
+    { v: 1, entries: [], end: last, gone: [] },
     { v: 1, entries: [], end: {} },
     { v: 1, entries: [], end: { ...last, outcome: 'perfect' } },
     { v: 1, entries: [], end: { ...last, counts: { ...last.counts, files: -1 } } },
     { v: 1, entries: [], end: { ...last, counts: {} } },
   ]
   for (const value of wrong) assert.equal(decode(value), 'index-invalid', inspect(value))
-  const whole = encodeIndexBatch({ header, entries: [], end })
+  const whole = encodeIndexBatch({ header, entries: [], gone: [], end })
   assert.equal(
     code(() => decodeIndexBatch(Buffer.concat([whole, Buffer.from([0xc0])]))),
     'index-invalid',
@@ -311,6 +387,7 @@ test('paths ascend within a batch and from one to the next', () => {
   const batch = (...paths: string[]): IndexBatch => ({
     header: null,
     entries: paths.map((path) => other(path, 'fifo').entry),
+    gone: [],
     end: null,
   })
   const decode = (...paths: string[]) => code(() => decodeIndexBatch(encodeIndexBatch(batch(...paths))))
@@ -348,6 +425,63 @@ test('paths ascend within a batch and from one to the next', () => {
   )
 })
 
+test('paths that are gone ascend on their own, and in an incremental index only', () => {
+  const batch = (entries: string[], gone: string[]): IndexBatch => ({
+    header: null,
+    entries: entries.map((path) => other(path, 'fifo').entry),
+    gone: gone.map((path) => ({ path: bytes(path), reason: 'deleted' })),
+    end: null,
+  })
+  const sequence = new IndexSequence()
+  sequence.accept({ ...batch(['m'], ['b', 'x']), header: incremental })
+  sequence.accept(batch(['n'], []))
+  sequence.accept(batch([], ['y']))
+  for (const path of ['a', 'y'])
+    assert.equal(
+      code(() => sequence.accept(batch([], [path]))),
+      'index-order',
+    )
+  sequence.accept({ ...batch(['o'], ['z']), end })
+  sequence.finish()
+
+  const full = new IndexSequence()
+  full.accept({ ...batch(['m'], []), header })
+  assert.equal(
+    code(() => full.accept(batch([], ['y']))),
+    'index-invalid',
+  )
+  assert.equal(
+    code(() => new IndexSequence().accept({ ...batch([], ['y']), header })),
+    'index-invalid',
+  )
+})
+
+test('a batch that is full of paths that are gone says so, and has room for the longest of all', () => {
+  const path = (i: number) => `${String(i).padStart(6, '0')}/${'x'.repeat(90)}`
+  const encoder = new IndexBatchEncoder(incremental)
+  assert.ok(encoder.isEmpty)
+  let count = 0
+  const batches: Buffer[] = []
+  for (; batches.length < 3; count++) {
+    if (encoder.addGone({ path: bytes(path(count)), reason: 'deleted' })) continue
+    assert.ok(!encoder.add(entry(path(count), { type: 'fifo' })))
+    batches.push(encoder.take())
+    assert.ok(encoder.isEmpty)
+    assert.ok(encoder.addGone({ path: bytes(path(count)), reason: 'deleted' }))
+    assert.ok(!encoder.isEmpty)
+  }
+  assert.ok(encoder.addGone({ path: bytes('x'.repeat(pathBytesMax)), reason: 'unselected' }))
+  batches.push(encoder.take(end))
+  const sequence = new IndexSequence()
+  const decoded = batches.map((batch) => decodeIndexBatch(batch))
+  for (const batch of decoded) sequence.accept(batch)
+  sequence.finish()
+  const gone = decoded.flatMap((batch) => batch.gone)
+  assert.equal(gone.length, count + 1)
+  assert.ok(gone.every((one, i) => i === count || one.path === path(i)))
+  assert.ok(batches.slice(0, -1).every(({ length }) => length > 0.98 * indexBatchBytesMax))
+})
+
 test('a full batch says so, and what was refused fits into the next one', () => {
   const encoder = new IndexBatchEncoder(header)
   const paths = Array.from({ length: 40 }, (_, i) => `${String(i).padStart(2, '0')}/${'x'.repeat(200_000)}`)
@@ -355,7 +489,7 @@ test('a full batch says so, and what was refused fits into the next one', () => 
   for (const path of paths) {
     if (encoder.add(entry(path, { type: 'fifo' }))) continue
     batches.push(encoder.take())
-    assert.equal(encoder.entryCount, 0)
+    assert.ok(encoder.isEmpty)
     assert.ok(encoder.add(entry(path, { type: 'fifo' })))
   }
   batches.push(encoder.take(end))
@@ -385,7 +519,7 @@ test('the largest entry of all fits into a batch', () => {
     })),
     size: 2 ** 44,
   }
-  const encoded = encodeIndexBatch({ header: null, entries: [largest], end })
+  const encoded = encodeIndexBatch({ header: null, entries: [largest], gone: [], end })
   assert.ok(encoded.length > 1024 * 1024)
   assert.deepEqual(decodeIndexBatch(encoded).entries[0]!.extents, largest.extents)
 })
@@ -410,17 +544,19 @@ test('an entry that no reader would take is not written', () => {
       'entry-limit',
       what,
     )
-    assert.equal(encoder.entryCount, 0)
+    assert.ok(encoder.isEmpty)
   }
 })
 
 test('a header that is too large is refused by its writer', () => {
   const withHeader = (fields: object) =>
-    code(() => encodeIndexBatch({ header: { ...header, ...fields }, entries: [], end: null }))
+    code(() => encodeIndexBatch({ header: { ...header, ...fields }, entries: [], gone: [], end: null }))
   assert.equal(withHeader({ paths: ['/x'.repeat(50_000)] }), 'none')
   assert.equal(withHeader({ host: '' }), 'entry-limit')
   assert.equal(withHeader({ host: 'a\x1b[31m' }), 'entry-limit')
   assert.equal(withHeader({ software: 'x'.repeat(257) }), 'entry-limit')
+  for (const base of ['', '../x', 'x\n', 'x'.repeat(256)])
+    assert.equal(withHeader({ kind: 'incremental', base }), 'entry-limit', base)
   assert.equal(withHeader({ paths: new Array(4097).fill('/') }), 'entry-limit')
   assert.equal(withHeader({ exclude: ['x'.repeat(256 * 1024 + 1)] }), 'entry-limit')
 })

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import {
   closeSync,
   constants,
+  existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -29,7 +30,16 @@ import {
  * folders above what is made are made, too. All of it is removed at the end of the block that holds it with `using`.
  */
 export class PackingFolder implements Disposable {
-  readonly path = realpathSync(mkdtempSync(join(tmpdir(), 'archive-packing-')))
+  readonly path: string
+
+  constructor(base = tmpdir()) {
+    this.path = realpathSync(mkdtempSync(join(base, 'archive-packing-')))
+  }
+
+  /** For very many files: in memory, where the machine has a place for that. */
+  static forMany(): PackingFolder {
+    return new PackingFolder(existsSync('/dev/shm') ? '/dev/shm' : tmpdir())
+  }
 
   /** The path of something in it as the packer names it. */
   pathOf(name = ''): BytePath {
@@ -76,7 +86,7 @@ export class PackingFolder implements Disposable {
 
   [Symbol.dispose](): void {
     // Not Node's: this one knows trees whose paths are longer than the kernel takes.
-    runProgram('chmod', ['-R', 'u+rwX', this.path])
+    if (process.geteuid!() !== 0) runProgram('chmod', ['-R', 'u+rwX', this.path])
     runProgram('rm', ['-rf', '--one-file-system', this.path])
   }
 

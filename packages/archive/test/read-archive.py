@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 TYPES = ['file', 'directory', 'symlink', 'hardlink', 'fifo', 'socket', 'character-device', 'block-device']
+REASONS = ['deleted', 'unselected']
 
 
 def zstd(frame):
@@ -114,7 +115,8 @@ def read_batch(frame):
         header['paths'] = [text(path) for path in header['paths']]
         header['exclude'] = [text(pattern) for pattern in header['exclude']]
     entries = [read_entry(row, batch.get('archives', [])) for row in batch['entries']]
-    return {'header': header, 'entries': entries, 'end': batch.get('end')}
+    gone = [{'path': text(path), 'reason': REASONS[reason]} for path, reason in batch.get('gone', [])]
+    return {'header': header, 'entries': entries, 'gone': gone, 'end': batch.get('end')}
 
 
 def main(path):

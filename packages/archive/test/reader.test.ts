@@ -9,11 +9,13 @@ import {
   ArchiveAssembly,
   ArchiveError,
   type ArchiveErrorCode,
+  type ArchiveHeader,
   ArchiveReader,
   compressFrame,
   encodeIndexBatch,
   endOfArchive,
   frameBytesMax,
+  type Gone,
   indexFrameMagic,
   wrapSkippable,
 } from '../src/index.ts'
@@ -27,6 +29,7 @@ import {
   end,
   file,
   header,
+  incremental,
   type Member,
   other,
 } from './sample.ts'
@@ -202,7 +205,7 @@ test('an archive whose run was broken off gives its entries and then says so', a
   const path = write(
     rebuild(
       [compressFrame(buildTar(members))],
-      [encodeIndexBatch({ header, entries: members.map(({ entry }) => entry), end: null })],
+      [encodeIndexBatch({ header, entries: members.map(({ entry }) => entry), gone: [], end: null })],
     ),
   )
   await using reader = await ArchiveReader.open(path)
@@ -216,9 +219,15 @@ test('an archive whose run was broken off gives its entries and then says so', a
 test('an index whose batches do not go together is refused', async () => {
   const batch = (paths: string[], first: boolean, last: boolean) => {
     const entries = paths.map((path) => other(path, 'fifo').entry)
-    return encodeIndexBatch({ header: first ? header : null, entries, end: last ? end : null })
+    return encodeIndexBatch({ header: first ? header : null, entries, gone: [], end: last ? end : null })
+  }
+  const goneBatch = (header: ArchiveHeader | null, paths: string[], last: boolean) => {
+    const gone = paths.map((path) => ({ path: bytes(path), reason: 'deleted' as const }))
+    return encodeIndexBatch({ header, entries: [], gone, end: last ? end : null })
   }
   const wrong: [ArchiveErrorCode, Buffer[]][] = [
+    ['index-order', [goneBatch(incremental, ['b'], false), goneBatch(null, ['a'], true)]],
+    ['index-invalid', [goneBatch(header, ['a'], true)]],
     ['index-order', [batch(['a', 'c'], true, false), batch(['b'], false, true)]],
     ['index-invalid', [batch(['a'], false, true)]],
     ['index-invalid', [batch(['a'], true, true), batch(['b'], false, false)]],
@@ -229,6 +238,23 @@ test('an index whose batches do not go together is refused', async () => {
     await using reader = await ArchiveReader.open(write(rebuild([compressFrame(endOfArchive)], batches)))
     await refuses(code, reader.path, () => all(reader.batches()))
   }
+})
+
+test('an incremental archive tells what it is compared with and what is gone, in the order of paths', async () => {
+  const gone: Gone[] = [
+    { path: bytes('a'), reason: 'unselected' },
+    { path: bytes('etc/old'), reason: 'deleted' },
+    { path: bytes('z'), reason: 'deleted' },
+  ]
+  const options = { header: incremental, gone, batchEntries: 1 }
+  await using reader = await ArchiveReader.open(write(buildArchive(sample(), options)))
+  const batches = await all(reader.batches())
+  assert.equal(batches[0]!.header!.base, incremental.base)
+  assert.deepEqual(
+    batches.flatMap((batch) => batch.gone),
+    gone,
+  )
+  assert.ok(batches.filter((batch) => batch.gone.length > 0).length > 1)
 })
 
 test('a frame that holds something else than the seek table says is refused', async () => {

@@ -14,9 +14,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { restoreTree } from '../src/index.ts'
 import { name } from './arbitraries.ts'
-import { archiveName, describeTree, packTree, sourceOf, TemporaryFolder } from './tree.ts'
-
-const isRoot = process.geteuid!() === 0
+import { archiveName, describeTree, isRoot, packTree, sourceOf, TemporaryFolder } from './tree.ts'
 
 type Node = {
   name: string
@@ -106,8 +104,11 @@ test('whatever tree is packed and restored is the same tree, and a second restor
       const restored = describeTree(folder.at('target', folder.at('source')), { owners: isRoot })
       assert.deepEqual(restored, describeTree(folder.at('source'), { owners: isRoot }))
       const second = await restoreTree(source, folder.at('target'), { overwrite: 'always' })
-      assert.equal(second.equal, entries.filter(({ ancestor }) => !ancestor).length)
+      // Without root, folders that forbid writing are opened and closed again.
+      const { directories, ...objects } = second.restored
+      assert.deepEqual(objects, { files: 0, symlinks: 0, hardlinks: 0, specials: 0 })
+      if (isRoot) assert.equal(directories, 0)
     }),
-    { numRuns: 25 },
+    { numRuns: 15 },
   )
 })

@@ -5,11 +5,13 @@ import {
   type ArchiveHeader,
   type BytePath,
   bytesFromText,
+  comparePaths,
   compressFrame,
   type Entry,
   encodeEntryHeader,
   endOfArchive,
   frameBytesMax,
+  type Gone,
   IndexBatchEncoder,
   indexFrameMagic,
   paddingBytes,
@@ -70,10 +72,19 @@ export function other(path: string, type: Entry['type'], fields: Partial<Entry> 
 export const header: ArchiveHeader = {
   host: 'web1',
   kind: 'full',
+  base: null,
   startedAtMs: Date.UTC(2026, 10, 21, 3),
   software: 'central-backup 0.1.0',
   paths: ['/etc', '/home/caf\udce9'],
   exclude: ['**/node_modules', '*.tmp'],
+}
+
+/** That of the run after `header`. */
+export const incremental: ArchiveHeader = {
+  ...header,
+  kind: 'incremental',
+  base: '2026-11-21T030000Z-full.tar.zst',
+  startedAtMs: Date.UTC(2026, 10, 22, 3),
 }
 
 export const end: ArchiveEnd = {
@@ -85,10 +96,12 @@ export const end: ArchiveEnd = {
     hardlinks: 4,
     specials: 5,
     sockets: 6,
-    excluded: 7,
-    changed: 8,
-    vanished: 9,
-    unreadable: 10,
+    unchanged: 7,
+    gone: 8,
+    excluded: 9,
+    changed: 10,
+    vanished: 11,
+    unreadable: 12,
     contentBytes: 2 ** 53 - 1,
   },
   finishedAtMs: Date.UTC(2026, 10, 21, 3, 5),
@@ -126,6 +139,8 @@ export interface BuildOptions {
   frameBytes?: number
   /** Entries in an index batch; each index frame stands after the data frame that completes its last entry. */
   batchEntries?: number
+  /** In path order. */
+  gone?: readonly Gone[]
   header?: ArchiveHeader
   end?: ArchiveEnd
 }
@@ -151,14 +166,25 @@ export function buildArchive(members: readonly Member[], options: BuildOptions =
     pieces.push(frame)
   }
   const encoder = new IndexBatchEncoder(options.header ?? header)
+  const gone = [...(options.gone ?? [])]
+  const addGoneBefore = (path: BytePath | null) => {
+    while (gone.length > 0 && (path === null || comparePaths(gone[0]!.path, path) < 0)) {
+      if (!encoder.addGone(gone.shift()!)) throw new Error('a batch has no room for a path that is gone')
+    }
+  }
+  let batched = 0
   for (const { entry } of members) {
-    if (encoder.entryCount >= batchEntries || !encoder.add(entry)) {
+    addGoneBefore(entry.path)
+    if (batched === batchEntries || !encoder.add(entry)) {
       writeIndex(encoder.take())
+      batched = 0
       if (!encoder.add(entry)) throw new Error('an entry does not fit into an empty batch')
     }
+    batched++
     for (const { archive, offset, length } of entry.extents)
       if (archive === null) writeTarUpTo(offset + length)
   }
+  addGoneBefore(null)
   writeTarUpTo(tar.length)
   writeIndex(encoder.take(options.end ?? end))
   return Buffer.concat([...pieces, assembly.finish().seekTable])

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { hash } from 'node:crypto'
 import {
   type BigIntStats,
@@ -27,6 +28,8 @@ import {
   type RestoreSource,
 } from '../src/index.ts'
 
+export const isRoot = process.geteuid!() === 0
+
 /** A folder that is removed at the end of the block that holds it with `using`. */
 export class TemporaryFolder implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), 'archive-test-'))
@@ -36,6 +39,8 @@ export class TemporaryFolder implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    // Without root, nothing can be removed from a folder that forbids it.
+    if (!isRoot) execFileSync('chmod', ['-R', 'u+rwx', this.path])
     rmSync(this.path, { recursive: true, force: true })
   }
 }

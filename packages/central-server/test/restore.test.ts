@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -176,4 +177,13 @@ test('an export is a plain tar that tar unpacks, with links whose first name is 
   assert.equal(left.status, 0, left.stderr)
   assert.ok(!left.stdout.includes('etc/hosts'))
   assert.ok(left.stdout.includes('etc/link'))
+})
+
+test('a restore of which nothing is usable has failed', async () => {
+  using home = new HomeFolder()
+  const { run, archive, source } = await siteWithRuns(home)
+  rmSync(archive)
+  const { status, stderr } = await run('restore', 'web1', `${source}/etc/large`, '--target', 'target')
+  assert.equal(status, 1)
+  assert.match(stderr, /damaged: .*etc\/large: ENOENT/)
 })

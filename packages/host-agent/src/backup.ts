@@ -10,7 +10,13 @@ import {
   type Part,
   textFromBytes,
 } from '@central-backup/archive'
-import { type Channel, type MessageOf, ProtocolError, storedMsMax } from '@central-backup/protocol'
+import {
+  baselineMsMax,
+  type Channel,
+  type MessageOf,
+  ProtocolError,
+  storedMsMax,
+} from '@central-backup/protocol'
 import { LocalCopy } from './local-copy.ts'
 import { ProgressReports } from './progress-reports.ts'
 import type { Selected } from './select/select.ts'
@@ -45,7 +51,7 @@ export async function backUp(
   const progress = new ProgressReports(channel)
   let copy: LocalCopy | null = null
   try {
-    const archive = request.type === 'backup' ? formatArchiveName(request) : null
+    const archive = request.type === 'backup' ? nameArchive(request) : null
     if (archive !== null) await channel.send({ type: 'archive-name', name: archive })
     const selected = await select(session, request, allowed, warnings)
     if (archive !== null) copy = await beginLocalCopy(session, archive, warnings)
@@ -69,6 +75,15 @@ export async function backUp(
   } finally {
     progress.stop()
     await copy?.discard()
+  }
+}
+
+/** A server may name a time that no archive can have. */
+function nameArchive(request: MessageOf<'backup'>): string {
+  try {
+    return formatArchiveName(request)
+  } catch (cause) {
+    throw new ProtocolError('request-invalid', (cause as Error).message, { cause })
   }
 }
 
@@ -139,7 +154,7 @@ function askForBaseline(channel: Channel): () => Promise<Uint8Array | null> {
   return async () => {
     if (ended) return null
     await channel.send({ type: 'baseline-next' })
-    const answer = await channel.receive(['baseline', 'baseline-end'])
+    const answer = await channel.receive(['baseline', 'baseline-end'], { timeoutMs: baselineMsMax })
     ended = answer.type === 'baseline-end'
     return answer.type === 'baseline' ? answer.payload : null
   }
@@ -209,17 +224,26 @@ async function confirm(
     throw new ProtocolError('storage-failed', 'the server stored something else than what was sent')
   }
   if (copy === null) {
-    await channel.send({ type: 'finished', localCopy: null })
+    await sendLastWord(channel, { type: 'finished', localCopy: null })
     return 'none'
   }
   await copy.keep()
   const { failure, name } = copy
   if (failure !== null) log.error(`the local copy ${name} was not kept: ${failure.message}`)
-  await channel.send({
+  await sendLastWord(channel, {
     type: 'finished',
     localCopy: { kept: failure === null, name, ...(failure && { error: failure.message }) },
   })
   return failure === null ? 'kept' : 'failed'
+}
+
+/** The server hangs up as soon as it has read it, which can be before this side knows that it was sent. */
+async function sendLastWord(channel: Channel, word: MessageOf<'finished'>): Promise<void> {
+  try {
+    await channel.send(word)
+  } catch (error) {
+    if (!(error instanceof ProtocolError) || error.code !== 'connection-lost') throw error
+  }
 }
 
 /** The server is told what of the host's own troubles concerns it. */

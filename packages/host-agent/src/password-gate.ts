@@ -33,12 +33,18 @@ export class PasswordGate {
   async verify(server: string, hash: string, password: string, signal: AbortSignal): Promise<boolean> {
     const record = this.#record(server)
     if (record.waiting >= waitingMax) throw new ProtocolError('busy', 'too many attempts to log in at once')
+    signal.throwIfAborted()
     record.waiting++
     const attempt = record.last.then(() => this.#attempt(record, hash, password, signal))
     record.last = attempt.catch(() => {})
+    // Who hangs up frees the place at once, and not only when the turn comes.
+    const { promise: left, reject } = Promise.withResolvers<never>()
+    const leave = () => reject(signal.reason)
+    signal.addEventListener('abort', leave, { once: true })
     try {
-      return await attempt
+      return await Promise.race([attempt, left])
     } finally {
+      signal.removeEventListener('abort', leave)
       record.waiting--
     }
   }

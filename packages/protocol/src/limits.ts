@@ -98,6 +98,12 @@ export const welcomeMsMax = 2 * minuteMs
 /** From `welcome` to the request, in silence. */
 export const requestMsMax = 5 * minuteMs
 
+/**
+ * From `baseline-next` to its answer, in silence: the time for all that was sent before it, some tens of MB on their
+ * way, to go over a slow line and be written.
+ */
+export const baselineMsMax = 15 * minuteMs
+
 /** From `summary` to `stored`, in silence: the time for fsync, index and catalog. */
 export const storedMsMax = 10 * minuteMs
 

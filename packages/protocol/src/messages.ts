@@ -87,13 +87,15 @@ const schemas = {
   authenticate: z.strictObject({ password: z.string().max(passwordCharsMax) }),
   welcome: z.strictObject({ name, policy: z.strictObject({ read: paths }), localCopy: z.boolean() }),
   error: z.strictObject({ code, message: text, hint: text.optional() }),
-  backup: z.strictObject({
-    ...selection,
-    kind: z.enum(kinds),
-    base: archiveName.nullable(),
-    startedAtMs: timeMs,
-    compressionLevel: z.int().min(compressionLevelMin).max(compressionLevelMax).optional(),
-  }),
+  backup: z
+    .strictObject({
+      ...selection,
+      kind: z.enum(kinds),
+      base: archiveName.nullable(),
+      startedAtMs: timeMs,
+      compressionLevel: z.int().min(compressionLevelMin).max(compressionLevelMax).optional(),
+    })
+    .refine(({ kind, base }) => (base === null) === (kind === 'full'), { path: ['base'] }),
   'archive-name': z.strictObject({ name: archiveName }),
   warning: z.strictObject({
     code,

@@ -6,7 +6,6 @@ import {
   controlPayloadBytesMax,
   dataPayloadBytesMax,
   encodeMessage,
-  kinds,
   type Message,
   MessageParser,
   type MessageType,
@@ -185,6 +184,12 @@ const invalid: [string, object][] = [
   ['an empty path', { ...examples.check, paths: [Buffer.alloc(0)] }],
   ['a path as text', { ...examples.check, paths: ['/etc'] }],
   ['an unknown outcome', { ...examples['summary of a check'], outcome: 'fine' }],
+  ['a full run with a base', { ...examples['backup, full'], base: '2026-11-20T030000Z-full.tar.zst' }],
+  ['an incremental run without a base', { ...examples['backup, incremental'], base: null }],
+  ['a base with a slash', { ...examples['backup, incremental'], base: '../x' }],
+  ['a base left out', { ...examples['backup, full'], base: undefined }],
+  ['a field where there is none', { type: 'baseline-next', batches: 2 }],
+  ['an empty batch', { type: 'baseline', payload: Buffer.alloc(0) }],
   ['an unknown role', { ...examples['hello of a host'], role: 'relay' }],
   ['a level beyond the limit', { ...examples['backup, incremental'], compressionLevel: 20 }],
   ['too long a password', { type: 'authenticate', password: 'x'.repeat(passwordCharsMax + 1) }],
@@ -203,15 +208,20 @@ const path = fc.uint8Array({ minLength: 1, maxLength: 300 }).map((bytes) => Buff
 const text = fc.string({ unit: 'binary', maxLength: 300 }).map(plainText)
 const count = fc.maxSafeNat()
 const anyMessage: fc.Arbitrary<Message> = fc.oneof(
-  fc.record({
-    type: fc.constant('backup' as const),
-    host: name,
-    kind: fc.constantFrom(...kinds),
-    startedAtMs: fc.maxSafeInteger(),
-    paths: fc.array(path, { minLength: 1, maxLength: 20 }),
-    exclude: fc.array(path, { maxLength: 20 }),
-    compressionLevel: fc.integer({ min: 1, max: 19 }),
-  }),
+  fc
+    .record({
+      type: fc.constant('backup' as const),
+      host: name,
+      base: fc.option(name),
+      startedAtMs: fc.maxSafeInteger(),
+      paths: fc.array(path, { minLength: 1, maxLength: 20 }),
+      exclude: fc.array(path, { maxLength: 20 }),
+      compressionLevel: fc.integer({ min: 1, max: 19 }),
+    })
+    .map((fields) => ({
+      ...fields,
+      kind: fields.base === null ? ('full' as const) : ('incremental' as const),
+    })),
   fc.record({
     type: fc.constant('progress' as const),
     phase: fc.constantFrom(...phases),
@@ -238,7 +248,8 @@ const anyMessage: fc.Arbitrary<Message> = fc.oneof(
     path: fc.option(path),
     message: text,
   }),
-  fc.record({ type: fc.constantFrom('frame' as const, 'entries' as const), payload: path }),
+  fc.record({ type: fc.constantFrom('frame', 'entries', 'baseline'), payload: path }),
+  fc.record({ type: fc.constantFrom('baseline-next', 'baseline-end') }),
 )
 
 test('any messages, in pieces of any size, are read as they were sent', () => {

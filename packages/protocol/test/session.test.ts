@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { AddressInfo } from 'node:net'
 import { after, before, test } from 'node:test'
 import type { Server } from 'node:tls'
-import { Channel, createListener, dial, type Message, PeerError, ProtocolError } from '../src/index.ts'
+import { Channel, createListener, dial, type MessageOf, PeerError, ProtocolError } from '../src/index.ts'
 import { createAuthority, type TestAuthority } from './certificates.ts'
 import { counts } from './examples.ts'
 
@@ -35,10 +35,11 @@ async function meet(
   return { channel: new Channel(socket), served: served.promise }
 }
 
-const request: Message = {
+const request: MessageOf<'backup'> = {
   type: 'backup',
   host: 'web1',
   kind: 'full',
+  base: null,
   startedAtMs: 1,
   paths: [Buffer.from('/etc')],
   exclude: [],
@@ -80,6 +81,48 @@ test('a backup goes through all its turns', async () => {
   assert.equal((await channel.receive(['finished'])).localCopy, null)
   await channel.close()
   await served
+})
+
+test('an agent pulls the baseline while it sends', async () => {
+  const batches = [1, 2, 3].map((number) => Buffer.alloc(1_000_000, number))
+  const { channel, served } = await meet(async (agent) => {
+    assert.equal((await agent.receive(['backup'])).base, 'base.tar.zst')
+    const sending = Promise.all([1, 2, 3, 4, 5].map(() => agent.send({ type: 'frame', payload })))
+    for (const batch of batches) {
+      await agent.send({ type: 'baseline-next' })
+      const answer = await agent.receive(['baseline', 'baseline-end'])
+      assert.ok(answer.type === 'baseline' && answer.payload.equals(batch))
+    }
+    await agent.send({ type: 'baseline-next' })
+    assert.equal((await agent.receive(['baseline', 'baseline-end'])).type, 'baseline-end')
+    await sending
+    await agent.close()
+  })
+  await channel.send({ ...request, kind: 'incremental', base: 'base.tar.zst' })
+  let [frames, asked] = [0, 0]
+  while (frames < 5 || asked < 4) {
+    const { type } = await channel.receive(['frame', 'baseline-next'])
+    if (type === 'frame') frames++
+    else {
+      const batch = batches[asked++]
+      await channel.send(batch ? { type: 'baseline', payload: batch } : { type: 'baseline-end' })
+    }
+  }
+  await served
+  await channel.closed
+})
+
+test('a server that sends a baseline nobody asked for is out of turn', async () => {
+  const { channel, served } = await meet(async (agent) => {
+    await agent.receive(['backup'])
+    await agent.receive(['stored'], { timeoutMs: 5000 })
+  })
+  const reason = served.catch((error: unknown) => error)
+  await channel.send(request)
+  await channel.send({ type: 'baseline', payload: Buffer.from('x') })
+  await assert.rejects(() => channel.receive(['summary']), { code: 'message-out-of-turn' })
+  assert.ok((await reason) instanceof ProtocolError)
+  await channel.closed
 })
 
 /** An agent that sends frames, four at a time, until something ends it. */

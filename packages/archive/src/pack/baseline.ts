@@ -37,6 +37,11 @@ export class Baseline {
     return null
   }
 
+  /** What `at` has found for the last path does not stand there any more. */
+  drop(entry: Entry): void {
+    this.#pass(entry)
+  }
+
   /** The path cannot be looked at now: it and all below it stand as they did. */
   keep(path: BytePath): void {
     this.at(path)

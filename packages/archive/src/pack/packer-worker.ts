@@ -8,6 +8,7 @@ import {
 } from 'node:worker_threads'
 import type { ArchiveEnd, ArchiveHeader, Counts } from '../entry.ts'
 import { decompressFrame, indexFrameMagic, unwrapSkippable } from '../frame.ts'
+import { freeBuffer } from '../free-buffer.ts'
 import { decodeIndexBatch } from '../index-batch.ts'
 import { frameBytesMax, indexBatchBytesMax } from '../limits.ts'
 import type { NextBaselineBatch } from './baseline.ts'
@@ -39,6 +40,9 @@ export type PackerMessage =
   | { type: 'done'; parts: number; counts: Counts; end: ArchiveEnd }
   | { type: 'failed'; message: string; stack: string }
 
+/** Index batches in use at once. A listing has no blocks that would bound them. */
+const batchesMax = 8
+
 function run(request: PackerRequest): void {
   const state = new SharedState(request.state)
   let sequence = 0
@@ -47,7 +51,11 @@ function run(request: PackerRequest): void {
     parentPort!.postMessage(message, transfer)
   const takeBack = () => receiveMessageOnPort(request.blocks)?.message as ArrayBuffer | undefined
 
+  let batchesSent = 0
   const index = new IndexWriter(request.header, (encoded) => {
+    const hasRoom = () => batchesSent - state.batchesDone < batchesMax || undefined
+    if (state.waitFor(hasRoom) === null) throw new PackingCancelled()
+    batchesSent++
     const batch = encoded.buffer as ArrayBuffer
     post({ type: 'index', sequence: sequence++, batch, length: encoded.length }, [batch])
   })
@@ -80,17 +88,18 @@ function run(request: PackerRequest): void {
 const batchesAhead = 2
 
 function baselineReader(port: MessagePort, state: SharedState, want: () => void): NextBaselineBatch {
+  let content: Buffer | null = null
   for (let i = 0; i < batchesAhead; i++) want()
   return () => {
-    const answer = state.waitFor(
-      () => receiveMessageOnPort(port) as { message: Uint8Array | null } | undefined,
-    )
+    // Nothing is kept of the entries before: what was compared is written or forgotten.
+    if (content !== null) freeBuffer(content)
+    const take = () => receiveMessageOnPort(port) as { message: Uint8Array | null } | undefined
+    const answer = state.waitFor(take)
     if (answer === null) throw new PackingCancelled()
     if (answer.message === null) return null
     want()
-    return decodeIndexBatch(
-      decompressFrame(unwrapSkippable(indexFrameMagic, answer.message), indexBatchBytesMax),
-    ).entries
+    content = decompressFrame(unwrapSkippable(indexFrameMagic, answer.message), indexBatchBytesMax)
+    return decodeIndexBatch(content).entries
   }
 }
 

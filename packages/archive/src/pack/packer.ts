@@ -191,7 +191,9 @@ class Packer implements Visitor {
   #stands(found: Found, type: EntryType, before: Entry): boolean {
     if (before.ancestor !== found.ancestor) return false
     const { status, path } = found
-    if (type === 'directory' || status.nlink < 2) return isUnchanged(before, type, status)
+    // Neither is ever a hard link: folders have one name, and every name of a socket is an entry of its own.
+    if (type === 'directory' || type === 'socket' || status.nlink < 2)
+      return isUnchanged(before, type, status)
     const key = linkKey(status)
     const first = this.#firstNames.get(key)
     const same =
@@ -213,7 +215,7 @@ class Packer implements Visitor {
         this.#writeEntry(this.#entry(found, 'directory', found.status))
         break
       case constants.S_IFLNK:
-        this.#packLink(found)
+        this.#packLink(found, before)
         break
       case constants.S_IFSOCK:
         this.counts.sockets++
@@ -241,15 +243,12 @@ class Packer implements Visitor {
     this.#writeEntry(entry)
   }
 
-  #packLink(found: Found): void {
+  #packLink(found: Found, before: Entry | null): void {
     const target = readLinkAt(found.directory, found.name)
     if (typeof target === 'number') {
-      const gone = target === -errno.ENOENT || target === -errno.EINVAL
-      this.problem(
-        gone ? 'vanished' : 'unreadable',
-        found.path,
-        `cannot read the link: ${describeErrno(target)}`,
-      )
+      const message = `cannot read the link: ${describeErrno(target)}`
+      if (target === -errno.ENOENT || target === -errno.EINVAL) this.#vanished(found, before, message)
+      else this.problem('unreadable', found.path, message)
       return
     }
     const entry = this.#entry(found, 'symlink', found.status)
@@ -270,12 +269,10 @@ class Packer implements Visitor {
   #packFile(found: Found, before: Entry | null): void {
     const fd = openFileAt(found.directory, found.name)
     if (fd < 0) {
+      const message = `cannot open the file: ${describeErrno(fd)}`
       const replaced = fd === -errno.ENOENT || fd === -errno.ELOOP || fd === -errno.ENXIO
-      this.problem(
-        replaced ? 'vanished' : 'unreadable',
-        found.path,
-        `cannot open the file: ${describeErrno(fd)}`,
-      )
+      if (replaced) this.#vanished(found, before, message)
+      else this.problem('unreadable', found.path, message)
       return
     }
     try {
@@ -284,11 +281,17 @@ class Packer implements Visitor {
       if (failure < 0)
         this.problem('unreadable', found.path, `cannot look at the file: ${describeErrno(failure)}`)
       else if ((status.mode & constants.S_IFMT) !== constants.S_IFREG) {
-        this.problem('vanished', found.path, 'the file was replaced by something else while it was opened')
+        this.#vanished(found, before, 'the file was replaced by something else while it was opened')
       } else this.#packOpenFile(found, fd, status, before)
     } finally {
       close(fd)
     }
+  }
+
+  /** What was listed is not there any more: the run has nothing of it, as if it had not been listed. */
+  #vanished({ path }: Found, before: Entry | null, message: string): void {
+    if (before !== null) this.#baseline!.drop(before)
+    this.problem('vanished', path, message)
   }
 
   /** The attributes come from the open file, so that they and the content are of one object. */
@@ -330,7 +333,8 @@ class Packer implements Visitor {
       if (read <= 0) break
       running.update(this.#scratch.subarray(0, read))
       left -= read
-      this.#sinks.state.addContent(0)
+      // A server that sees no progress takes the agent for stuck.
+      this.#sinks.state.addContent(read)
       if (this.#sinks.state.isCancelled) throw new PackingCancelled()
     }
     if (left === 0 && running.digest().equals(before.digest)) return true
@@ -338,21 +342,23 @@ class Packer implements Visitor {
     return false
   }
 
-  #recordGone({ path }: Entry): void {
+  #recordGone(entry: Entry): void {
     this.counts.gone++
-    const reason = this.#isSelected(path) ? 'deleted' : 'unselected'
-    this.#sinks.index.addGone({ path, reason })
+    // Whether it would have been packed if it were there.
+    const selected = this.#roots.some((root) => this.#leadsTo(root, entry))
+    this.#sinks.index.addGone({ path: entry.path, reason: selected ? 'deleted' : 'unselected' })
     this.#sendIndexIfFull()
   }
 
-  /** Whether a path would have been packed if it were there. */
-  #isSelected(path: BytePath): boolean {
-    const root = this.#roots.find((one) => one.recursive && isWithin(path, one.path))
-    if (root === undefined) return this.#roots.some((one) => one.path === path)
+  /** Whether a root selects a path, and no exclude pattern stands in between. */
+  #leadsTo(root: Root, { path, type }: Entry): boolean {
+    if (path === root.path) return true
+    if (!root.recursive || !isWithin(path, root.path)) return false
     const names = path.split('/') as BytePath[]
     for (let count = root.path === '' ? 1 : root.path.split('/').length + 1; count <= names.length; count++) {
-      const ancestor = names.slice(0, count).join('/') as BytePath
-      if (this.#exclusion.excludes(ancestor, names[count - 1]!, true)) return false
+      const above = names.slice(0, count).join('/') as BytePath
+      const isDirectory = count < names.length || type === 'directory'
+      if (this.#exclusion.excludes(above, names[count - 1]!, isDirectory)) return false
     }
     return true
   }
@@ -408,11 +414,10 @@ class Packer implements Visitor {
     if (entry.changedWhileRead) return
     entry.changedWhileRead = true
     if (read < 0) {
-      this.problem(
-        'unreadable',
-        entry.path,
-        `cannot read the file: ${describeErrno(read)}; the rest was filled with zeros`,
-      )
+      // Not `problem`: the path was looked at, and does not stand as it did.
+      this.counts.unreadable++
+      const message = `cannot read the file: ${describeErrno(read)}; the rest was filled with zeros`
+      this.#sinks.warn({ code: 'unreadable', path: entry.path, message })
       return
     }
     this.counts.changed++

@@ -192,12 +192,17 @@ export class Packing implements AsyncIterable<Part> {
 
   /** A block goes back to the packer only when its frame was written, so their number bounds all memory. */
   #part(kind: Part['kind'], block: ArrayBuffer, output: ArrayBuffer, length: number): Part {
+    // Given back now, and not when the collector comes by: an index batch is used once.
+    if (kind === 'index') block.transfer(0)
     return {
       kind,
       bytes: Buffer.from(output, 0, length),
       release: () => {
         this.#spareOutputs.push(output)
-        if (kind === 'index') return
+        if (kind === 'index') {
+          this.#state.addBatchDone()
+          return
+        }
         this.#blocks.postMessage(block, [block])
         this.#state.wake()
       },

@@ -5,10 +5,18 @@
  */
 import type { BytePath } from '../path.ts'
 
-const wordOf = { cancelled: 0, returned: 1, waiting: 2, activity: 3, entries: 4, pathBytes: 5 } as const
-const wordCount = 6
-const contentBytesOffset = 24
-const pathOffset = 32
+const wordOf = {
+  cancelled: 0,
+  returned: 1,
+  waiting: 2,
+  activity: 3,
+  entries: 4,
+  pathBytes: 5,
+  batchesDone: 6,
+} as const
+const wordCount = 7
+const contentBytesOffset = 32
+const pathOffset = 40
 const pathBytesShown = 4096
 
 export class SharedState {
@@ -62,7 +70,18 @@ export class SharedState {
     }
   }
 
+  /** Index batches that the owner is done with. */
+  get batchesDone(): number {
+    return Atomics.load(this.#words, wordOf.batchesDone)
+  }
+
   // The owner's side.
+
+  /** Tells that the owner is done with another index batch. */
+  addBatchDone(): void {
+    Atomics.add(this.#words, wordOf.batchesDone, 1)
+    this.wake()
+  }
 
   wake(): void {
     Atomics.add(this.#words, wordOf.returned, 1)

@@ -1,6 +1,12 @@
 import type { Entry } from '../entry.ts'
 import { close, errno } from '../native/libc.ts'
-import { makeDirectoryAt, openPathAt, reopenDirectory, setMode, unlinkAt } from '../native/libc-write.ts'
+import {
+  makeDirectoryAt,
+  openDirectoryPathAt,
+  reopenDirectory,
+  setMode,
+  unlinkAt,
+} from '../native/libc-write.ts'
 import type { BytePath } from '../path.ts'
 import { setAttributes } from './attributes.ts'
 import { unfinishedMode } from './decision.ts'
@@ -67,7 +73,7 @@ function makeFolder(work: RestoreWork, entry: Entry): boolean {
 function openToSelf(work: RestoreWork, entry: Entry, spot: Spot, standing: Standing): void {
   if (work.self === 0 || entry.ancestor || standing.uid !== work.self) return
   if ((standing.mode & ownerBits) === ownerBits) return
-  const fd = openPathAt(spot.folder, spot.name)
+  const fd = openDirectoryPathAt(spot.folder, spot.name)
   if (fd < 0) return
   setMode({ fd, isPath: true }, standing.mode | ownerBits)
   close(fd)

@@ -7,7 +7,14 @@
  */
 import { createHash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
-import { ArchiveReader, type Entry, type IndexBatch, textFromBytes } from '../../src/index.ts'
+import {
+  ArchiveReader,
+  comparePaths,
+  type Entry,
+  type Gone,
+  type IndexBatch,
+  textFromBytes,
+} from '../../src/index.ts'
 import {
   all,
   type BuildOptions,
@@ -16,6 +23,7 @@ import {
   end,
   file,
   header,
+  incremental,
   type Member,
   other,
 } from '../sample.ts'
@@ -41,6 +49,8 @@ const example: Vector = {
         hardlinks: 0,
         specials: 0,
         sockets: 0,
+        unchanged: 0,
+        gone: 0,
         excluded: 0,
         changed: 0,
         vanished: 0,
@@ -51,14 +61,21 @@ const example: Vector = {
   },
 }
 
-/** Data frames of 2 KiB and index frames of three entries, so that there are several of both. */
+/** An incremental archive with data frames of 2 KiB and index frames of three entries, so that there are several of both. */
 const everyKind: Vector = {
   name: 'every-kind-1',
   members: everyKindOfMember,
-  options: { frameBytes: 2048, batchEntries: 3 },
+  options: { header: incremental, gone: everyKindOfGone(), frameBytes: 2048, batchEntries: 3 },
 }
 
-export const vectors: readonly Vector[] = [example, everyKind]
+/** What is left where nothing has changed. */
+const unchanged: Vector = {
+  name: 'unchanged-1',
+  members: () => [],
+  options: { header: incremental },
+}
+
+export const vectors: readonly Vector[] = [example, everyKind, unchanged]
 
 export function archivePath({ name }: Vector): string {
   return `${import.meta.dirname}/${name}.tar.zst`
@@ -115,12 +132,24 @@ export function everyKindOfMember(): Member[] {
     }),
     other('run/fifo', 'fifo', { mode: 0o600 }),
     other('run/socket', 'socket'),
-  ].sort((a, b) => (a.entry.path.replaceAll('/', '\0') < b.entry.path.replaceAll('/', '\0') ? -1 : 1))
+  ].sort((a, b) => comparePaths(a.entry.path, b.entry.path))
+}
+
+/** For both reasons; before, between and after the members; and below what is no folder any more. */
+export function everyKindOfGone(): Gone[] {
+  return [
+    { path: bytes('bin'), reason: 'unselected' },
+    { path: bytes('etc/empty/folder'), reason: 'deleted' },
+    { path: bytes(`home/${'g'.repeat(300)}`), reason: 'unselected' },
+    { path: bytes('home/g\udce9'), reason: 'deleted' },
+    { path: bytes('var/log/old'), reason: 'deleted' },
+  ]
 }
 
 /** A batch as JSON has it: bytes of names as text, other bytes in hex, numbers beyond 53 bits as text. */
-export function readable({ header, entries, end }: IndexBatch): unknown {
-  return JSON.parse(JSON.stringify({ header, entries: entries.map(readableEntry), end }))
+export function readable({ header, entries, gone, end }: IndexBatch): unknown {
+  const readableGone = gone.map(({ path, reason }) => ({ path: textFromBytes(path), reason }))
+  return JSON.parse(JSON.stringify({ header, entries: entries.map(readableEntry), gone: readableGone, end }))
 }
 
 function readableEntry(entry: Entry): unknown {

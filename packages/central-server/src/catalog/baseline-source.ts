@@ -1,4 +1,10 @@
-import { compressFrame, IndexBatchEncoder, indexFrameMagic, wrapSkippable } from '@central-backup/archive'
+import {
+  compressFrame,
+  freeBuffer,
+  IndexBatchEncoder,
+  indexFrameMagic,
+  wrapSkippable,
+} from '@central-backup/archive'
 import type { Catalog, Run } from './catalog.ts'
 import { toEntry } from './version-row.ts'
 import { archiveNames } from './versions.ts'
@@ -14,12 +20,13 @@ export class Baseline {
   readonly #catalog: Catalog
   readonly #run: Run
   readonly #archiveOf: (id: number) => string
+  readonly #encoder = new IndexBatchEncoder(null)
   #after: Buffer = Buffer.alloc(0)
 
   constructor(catalog: Catalog, run: Run) {
     this.#catalog = catalog
     this.#run = run
-    this.#archiveOf = archiveNames(catalog, run)
+    this.#archiveOf = archiveNames(catalog)
   }
 
   /** The next frame, in a buffer that nothing else uses; `null` after the last. */
@@ -32,11 +39,13 @@ export class Baseline {
       limit: batchRowsMax,
     })
     if (rows.length === 0) return null
-    const encoder = new IndexBatchEncoder(null)
     for (const row of rows) {
-      if (!encoder.add(toEntry(row, this.#archiveOf))) break
+      if (!this.#encoder.add(toEntry(row, this.#archiveOf))) break
       this.#after = row.path
     }
-    return wrapSkippable(indexFrameMagic, compressFrame(encoder.take()))
+    const batch = this.#encoder.take()
+    const frame = compressFrame(batch)
+    freeBuffer(batch)
+    return wrapSkippable(indexFrameMagic, frame)
   }
 }

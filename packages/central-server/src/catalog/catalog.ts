@@ -168,6 +168,11 @@ export class Catalog implements Disposable {
     })
   }
 
+  /** All runs of a host that have left an archive, also those that retention removed, in the order of their ids. */
+  archivedRuns(host: string): Run[] {
+    return withCatalogErrors(this.file, () => this.statements.archivedRuns.all(host).map(toRun))
+  }
+
   /** The newest run of outcome `complete` or `complete-with-changes`. */
   lastGoodRun(host: string): Run | null {
     return withCatalogErrors(this.file, () => {
@@ -199,6 +204,14 @@ export class Catalog implements Disposable {
   /** Names of the archives of a generation, removed runs included. */
   archivesOfGeneration(generation: number): string[] {
     return withCatalogErrors(this.file, () => this.statements.archivesOfGeneration.all(generation))
+  }
+
+  /**
+   * The run whose state the rows of a generation have come to, and so the only one that another can build on; `null`
+   * where the generation has none. By id: the clock may have been set back since.
+   */
+  lastOfGeneration(generation: number): number | null {
+    return withCatalogErrors(this.file, () => this.statements.lastOfGeneration.get(generation) ?? null)
   }
 
   /** Makes a run stay, or leaves it to retention again. False where there is no such run with an archive. */

@@ -64,11 +64,18 @@ export async function ingestArchive(catalog: Catalog, lease: Lease, file: Archiv
   }
 }
 
-/** Of the run that an incremental one is compared with; `null` for a full one. */
+/** Of the run that an incremental one is compared with, which must be the last of it; `null` for a full one. */
 function generationOf(catalog: Catalog, { host, path }: ArchiveFile, { base }: ArchiveHeader): number | null {
   if (base === null) return null
-  const run = catalog.runs(host).find(({ archive }) => archive?.name === base)
-  if (run !== undefined) return run.generation
+  const run = catalog.archivedRuns(host).find(({ archive }) => archive!.name === base)
+  if (run !== undefined) {
+    if (run.id === catalog.lastOfGeneration(run.generation)) return run.generation
+    throw new ArchiveError(
+      'index-incomplete',
+      `${path}: it tells what has changed since ${base}, and so does the archive of another run`,
+      { hint: 'What it holds itself can be extracted with tar.' },
+    )
+  }
   throw new ArchiveError(
     'index-incomplete',
     `${path}: it tells what has changed since ${base}, and that archive is missing`,

@@ -91,6 +91,9 @@ export function prepareStatements(database: Database.Database) {
     runsOfHost: database.prepare<[host: string, limit: number], RunRow>(
       `${selectRuns} WHERE hosts.name = ? AND removed = 0 ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT ?`,
     ),
+    archivedRuns: database.prepare<[host: string], RunRow>(
+      `${selectRuns} WHERE hosts.name = ? AND archive IS NOT NULL ORDER BY runs.id`,
+    ),
     lastGoodRun: database.prepare<[host: string], RunRow>(
       `${selectRuns} WHERE hosts.name = ? AND removed = 0 AND outcome IN ('complete', 'complete-with-changes')
        ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT 1`,
@@ -113,6 +116,11 @@ export function prepareStatements(database: Database.Database) {
     archivesOfGeneration: database
       .prepare<[generation: number], string>(
         'SELECT archive FROM runs WHERE generation = ? AND archive IS NOT NULL ORDER BY archive',
+      )
+      .pluck(),
+    lastOfGeneration: database
+      .prepare<[generation: number], number>(
+        'SELECT id FROM runs WHERE generation = ? AND archive IS NOT NULL ORDER BY id DESC LIMIT 1',
       )
       .pluck(),
     setRemoved: database.prepare<[id: number]>('UPDATE runs SET removed = 1 WHERE id = ?'),

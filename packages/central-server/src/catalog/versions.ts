@@ -47,7 +47,7 @@ export function* standingEntries(
   run: Run,
   options: StandingOptions,
 ): IterableIterator<Entry> {
-  const names = archiveNames(catalog, run)
+  const names = archiveNames(catalog)
   const { sql, values } = standingQuery(run, options)
   const under = options.under ?? []
   const statement = withCatalogErrors(catalog.file, () =>
@@ -105,7 +105,7 @@ function ancestorsOf(path: BytePath): BytePath[] {
 
 /** What stands in a folder itself, in order of name: a look-up for each name, however much lies below it. */
 export function* childEntries(catalog: Catalog, run: Run, folder: BytePath): IterableIterator<Entry> {
-  const names = archiveNames(catalog, run)
+  const names = archiveNames(catalog)
   const prefix = folder === '' ? Buffer.alloc(0) : Buffer.concat([sortKey(folder), Buffer.from([0])])
   const end = folder === '' ? null : Buffer.concat([sortKey(folder), Buffer.from([1])])
   let from = prefix
@@ -130,7 +130,7 @@ function nextVersion(catalog: Catalog, run: Run, from: Buffer, end: Buffer | nul
 /** The entry at a path in a run; `null` where nothing stood there. */
 export function entryAt(catalog: Catalog, run: Run, path: BytePath): Entry | null {
   const row = nextVersion(catalog, run, sortKey(path), Buffer.concat([sortKey(path), Buffer.from([0])]))
-  return row === undefined ? null : toEntry(row, archiveNames(catalog, run))
+  return row === undefined ? null : toEntry(row, archiveNames(catalog))
 }
 
 /** A version of a path that matched a search, and the time in which it stood. */
@@ -153,11 +153,9 @@ export function* findVersions(
     .runs(host)
     .filter(({ archive }) => archive !== null)
     .reverse()
-  const byId = new Map(runs.map((run) => [run.id, run]))
-  const archiveOf = (id: number) => byId.get(id)?.archive?.name ?? ''
+  const names = archiveNames(catalog)
   const generations = [...new Set(runs.map(({ generation }) => generation))]
   for (const row of catalog.statements.versionsOfGenerations.iterate(JSON.stringify(generations))) {
-    if (!byId.has(row.first_run)) continue
     const path = pathOfSortKey(row.path)
     if (!matches(`/${textFromBytes(path)}`)) continue
     const stood = runs.filter(
@@ -166,17 +164,17 @@ export function* findVersions(
     )
     const [firstRun, lastRun] = [stood[0], stood.at(-1)]
     if (firstRun === undefined || lastRun === undefined) continue
-    yield { host, path, entry: toEntry(row, archiveOf), firstRun, lastRun }
+    yield { host, path, entry: toEntry(row, names), firstRun, lastRun }
   }
 }
 
-/** Names of archives by the ids of their runs. */
-export function archiveNames(catalog: Catalog, run: Run): (id: number) => string {
+/** Names of archives by the ids of their runs, removed ones included. */
+export function archiveNames(catalog: Catalog): (id: number) => string {
   const names = new Map<number, string>()
   return (id) => {
     let name = names.get(id)
     if (name === undefined) {
-      name = id === run.id ? run.archive?.name : catalog.statements.archiveOfRun.get(id)
+      name = catalog.statements.archiveOfRun.get(id) ?? undefined
       if (name === undefined) throw new Error(`run ${id} has left no archive`)
       names.set(id, name)
     }

@@ -3,6 +3,7 @@ import { type Overwrite, overwrites, planRestore, textFromBytes } from '@central
 import { Option } from 'commander'
 import { Catalog, type Run } from '../catalog/catalog.ts'
 import { chooseRun } from '../catalog/versions.ts'
+import { UsageError } from '../errors.ts'
 import { exitCodeOfRestore, restore } from '../jobs/restore.ts'
 import { StandingSource, selectPaths } from '../jobs/standing-source.ts'
 import { openRepository } from '../storage/repository.ts'
@@ -39,6 +40,7 @@ export const restoreCommand: CommandDefinition = {
       )
     command.action(async (host: string, paths: string[], options: Options) => {
       const { now, workingDirectory } = invocation.surroundings
+      if (options.target === '') throw new UsageError('--target names no folder')
       const { settings } = await invocation.loadConfiguration()
       const repository = await openRepository(settings.repository)
       using catalog = new Catalog(repository.catalogFile, { now })

@@ -10,7 +10,7 @@ import type { Host } from '../config/hosts.ts'
 import { BackupError, StorageError } from '../errors.ts'
 import { openSession } from '../session/open-session.ts'
 import { type ReceivedRun, type RunObserver, receiveRun, summaryFault } from '../session/receive-run.ts'
-import { isNameTaken, listArchives, planStalePartials, removePartials } from '../storage/archive-list.ts'
+import { isSecondTaken, listArchives, planStalePartials, removePartials } from '../storage/archive-list.ts'
 import { type ArchiveWriter, createArchive } from '../storage/archive-writer.ts'
 import { adoptArchives } from './adopt-archives.ts'
 import { backupRequest } from './backup-request.ts'
@@ -142,9 +142,21 @@ class HostRun {
       })
     } catch (error) {
       this.fail(error)
-      catalog.finishRun(id, this.#record())
-      purgeRun(catalog, id, generation ?? id)
+      this.#recordFailure(id, generation)
     }
+  }
+
+  /**
+   * What an incremental run wrote is undone together with its end: it has ended versions of others. An archive that is in
+   * its place though the row could not be written is not of this run any more: the next one takes it in.
+   */
+  #recordFailure(id: number, generation: number | null): void {
+    const { catalog } = this.#context
+    this.result.archive = null
+    catalog.finishRun(id, this.#record(), () => {
+      if (generation !== null) purgeRun(catalog, id, generation)
+    })
+    if (generation === null) purgeRun(catalog, id, id)
   }
 
   /** After a good run only: a host that cannot be backed up keeps what it has. The lease is still held. */
@@ -172,7 +184,7 @@ class HostRun {
   async #beginInFreeSecond(): Promise<void> {
     const { repository, now, signal } = this.#context
     for (let waits = 0; waits < secondsWaitedMax; waits++) {
-      if (!(await isNameTaken(repository, this.#host.name, this.result))) return
+      if (!(await isSecondTaken(repository, this.#host.name, this.result.startedAtMs))) return
       await delay(1000 - (now() % 1000), undefined, { signal }).catch(() => signal.throwIfAborted())
       this.result.startedAtMs = now()
     }

@@ -61,17 +61,26 @@ async function takeInHost(
 ): Promise<void> {
   using lease = takeLease(catalog, host)
   const { archives } = await listArchives(repository, host)
+  let waiting = archives.map(({ name }) => name)
+  let refused: RebuildResult['damaged'] = []
   result.archives[host] = 0
-  for (const { name } of archives) {
-    observer.onArchive(host, name)
-    try {
-      await ingestArchive(catalog, lease, { host, name, path: archivePath(repository, host, name) })
-      result.archives[host]++
-    } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error
-      result.damaged.push({ host, archive: name, reason: error.message })
+  // Again for what was refused, as long as that brings some in: where the clock was set back, an archive may stand before
+  // the one that it builds on.
+  for (let taken = true; taken; waiting = refused.map(({ archive }) => archive)) {
+    refused = []
+    for (const name of waiting) {
+      observer.onArchive(host, name)
+      try {
+        await ingestArchive(catalog, lease, { host, name, path: archivePath(repository, host, name) })
+        result.archives[host]++
+      } catch (error) {
+        if (!(error instanceof ArchiveError)) throw error
+        refused.push({ host, archive: name, reason: error.message })
+      }
     }
+    taken = refused.length > 0 && refused.length < waiting.length
   }
+  result.damaged.push(...refused)
 }
 
 async function listHostFolders(repository: Repository): Promise<string[]> {

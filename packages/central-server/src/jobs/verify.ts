@@ -47,10 +47,8 @@ export async function verify(
 ): Promise<VerifyResult> {
   const verification = new Verification(repository, options)
   for (const host of hosts) {
-    const runs = catalog
-      .runs(host)
-      .filter(({ archive }) => archive !== null)
-      .reverse()
+    // Removed ones too: later runs have content there.
+    const runs = catalog.archivedRuns(host)
     for (const run of runs) {
       options.onArchive(run)
       await verification.check(run)

@@ -9,6 +9,7 @@ import {
   decodeIndexBatch,
   decompressFrame,
   type Entry,
+  freeBuffer,
   type Gone,
   type IndexKind,
   IndexSequence,
@@ -88,12 +89,13 @@ export async function receiveRun(
   { sink, observer, baseline }: Reception,
 ): Promise<ReceivedRun> {
   const receiver = new RunReceiver(requested, sink, observer)
+  let source = baseline
   try {
     for (;;) {
       const message = await channel.receive(kinds)
       if (message.type === 'summary') return await receiver.finish(message)
-      if (message.type === 'baseline-next') await sendBaseline(channel, baseline)
-      else await receiver.take(message)
+      if (message.type !== 'baseline-next') await receiver.take(message)
+      else if (!(await sendBaseline(channel, source))) source = null
     }
   } catch (error) {
     if (!(error instanceof ArchiveError)) throw error
@@ -103,11 +105,16 @@ export async function receiveRun(
   }
 }
 
-async function sendBaseline(channel: Channel, baseline: BaselineSource | null): Promise<void> {
+/** Returns whether there may be more. */
+async function sendBaseline(channel: Channel, baseline: BaselineSource | null): Promise<boolean> {
   if (baseline === null)
-    throw new ProtocolError('message-out-of-turn', 'the agent asks for a baseline that it was not offered')
+    throw new ProtocolError(
+      'message-out-of-turn',
+      'the agent asks for a baseline that it was not offered, or has had',
+    )
   const payload = baseline.next()
   await channel.send(payload === null ? { type: 'baseline-end' } : { type: 'baseline', payload })
+  return payload !== null
 }
 
 class RunReceiver {
@@ -224,9 +231,7 @@ class RunReceiver {
 
   async #store(bytes: Buffer): Promise<void> {
     await this.#sink?.write(bytes)
-    // Gives the memory of a payload back now, and not when the collector comes by: megabytes, many times a second.
-    const memory = bytes.buffer as ArrayBuffer
-    if (memory.byteLength === bytes.length) memory.transfer(0)
+    freeBuffer(bytes)
   }
 }
 

@@ -1,12 +1,6 @@
 import { lstat, readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import {
-  type ArchiveName,
-  formatArchiveName,
-  parseArchiveName,
-  parsePartialName,
-  syncFolder,
-} from '@central-backup/archive'
+import { type ArchiveName, parseArchiveName, parsePartialName, syncFolder } from '@central-backup/archive'
 import { StorageError } from '../errors.ts'
 import { withStorageErrors } from './failure.ts'
 import { hostFolder, type Repository } from './repository.ts'
@@ -62,13 +56,20 @@ export async function listArchives(
   })
 }
 
-/** Whether a host has an archive of that name already, or what a run left that would have made it. */
-export async function isNameTaken(repository: Repository, host: string, name: ArchiveName): Promise<boolean> {
+/** Whether a run of the host that began in the same second, of whatever kind, has left an archive or a part of one. */
+export async function isSecondTaken(
+  repository: Repository,
+  host: string,
+  startedAtMs: number,
+): Promise<boolean> {
   const folder = hostFolder(repository, host)
-  const archive = formatArchiveName(name)
+  const second = Math.floor(startedAtMs / 1000) * 1000
   return withStorageErrors(`list ${folder}`, async () => {
     const names = await readNames(folder)
-    return names.some((found) => found === archive || parsePartialName(found)?.archive === archive)
+    return names.some((name) => {
+      const archive = parsePartialName(name)?.archive ?? name
+      return parseArchiveName(archive)?.startedAtMs === second
+    })
   })
 }
 

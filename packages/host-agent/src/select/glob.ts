@@ -40,10 +40,7 @@ export function findMatches(
     unique: true,
     objectMode: true,
   } as const
-  // fast-glob would take a `!` at the beginning for a pattern of what not to match, and quotes for something to remove.
-  const positive = /^!(?!\()/.test(pattern) ? `\\${pattern}` : pattern
-  const quoted = positive.replace(/\\.|"/gs, (one) => (one === '"' ? '\\"' : one))
-  return fastGlob.sync(lineSafe(quoted), options).map(({ path, dirent }) => {
+  return fastGlob.sync(lineSafe(plainGlob(pattern)), options).map(({ path, dirent }) => {
     return { path: joinPath(base, bytesFromText(lineTrue(path))), isDirectory: dirent.isDirectory() }
   })
 }
@@ -112,6 +109,18 @@ function shownDirent(entry: Dirent<Buffer>): ShownDirent {
     isBlockDevice: () => entry.isBlockDevice(),
     isCharacterDevice: () => entry.isCharacterDevice(),
   }
+}
+
+/**
+ * The pattern without what fast-glob would misunderstand: a `!` at its beginning, as if it told what not to match; quotes,
+ * as if they were to be removed; and in the first component a `?`, as if that were the name of a folder.
+ */
+function plainGlob(pattern: string): string {
+  const [first] = pattern.split('/', 1)
+  const rest = pattern.slice(first!.length)
+  const shown = first!.replace(/\\.|\[[^\]]*\]|\?(?!\()/gs, (one) => (one === '?' ? '@(?)' : one))
+  const positive = /^!(?!\()/.test(shown) ? `\\${shown}` : shown
+  return `${positive}${rest}`.replace(/\\.|"/gs, (one) => (one === '"' ? '\\"' : one))
 }
 
 /**

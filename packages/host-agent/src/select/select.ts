@@ -156,9 +156,10 @@ class PathSelection {
 
   #expand(base: BytePath, pattern: string, onlyDirectories: boolean): GlobMatch[] {
     const onUnreadable = (path: BytePath, message: string) => this.#problem('path-unreadable', path, message)
-    // A folder is packed with all that lies in it, so what ** would add at the end is there already.
-    const shortened = pattern.replace(/(^|\/)\*\*(\/\*\*?)*$/, '$1*')
-    return findMatches(base, shortened, onlyDirectories, { onUnreadable, approach: this.#approach })
+    return findMatches(base, withoutDepth(pattern), onlyDirectories, {
+      onUnreadable,
+      approach: this.#approach,
+    })
   }
 
   /** A match of a pattern, unlike a path that was named, is subject to the excludes, as is all that leads to it. */
@@ -219,6 +220,19 @@ function splitPattern(components: readonly BytePath[]): { base: BytePath; rest: 
   const count = magic < 0 ? texts.length : magic
   const base = texts.slice(0, count).map((text) => text.replace(escaped, '$1'))
   return { base: bytesFromText(base.join('/')), rest: texts.slice(count).join('/') }
+}
+
+/**
+ * A folder is packed with all that lies in it. So what `**` at the end of a pattern would match further down is there
+ * already, and need not be found one by one.
+ */
+function withoutDepth(pattern: string): string {
+  return pattern.replace(/(^|\/)(\*\*?(?:\/\*\*?)*)$/, (whole, before: string, run: string) => {
+    const stars = run.split('/')
+    if (!stars.includes('**')) return whole
+    const levels = stars.filter((one) => one === '*').length + (run.endsWith('**') ? 1 : 0)
+    return before + Array(levels).fill('*').join('/')
+  })
 }
 
 function hasMagic(component: string): boolean {

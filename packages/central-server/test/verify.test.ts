@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict'
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { test } from 'node:test'
+import type { Run } from '../src/catalog/catalog.ts'
+import { type VerifyOptions, verify } from '../src/jobs/verify.ts'
+import { day, PastRuns, writePastRun } from './past-run.ts'
+
+const tree = {
+  t: 'folder',
+  't/a': { content: 'a'.repeat(1000) },
+  't/b': { content: 'b'.repeat(2000) },
+  't/empty': { content: '' },
+  't/link': { content: 'no link' },
+} as const
+
+async function addRuns(past: PastRuns): Promise<[Run, Run]> {
+  const full = await past.add({ startedAtMs: day(1), kind: 'full', tree })
+  return [full, await past.add({ startedAtMs: day(2), tree: { 't/b': { content: 'changed' } } })]
+}
+
+/** Verifies all of web1. Damage comes as `run: what: reason`. */
+async function check(past: PastRuns, options: Partial<VerifyOptions> = {}) {
+  const archives: string[] = []
+  const told: unknown[] = []
+  const result = await verify(past.catalog, past.repository, ['web1'], {
+    sample: 1,
+    random: () => 0.5,
+    signal: new AbortController().signal,
+    onArchive: (run) => archives.push(run.archive!.name),
+    onDamage: (damage) => told.push(damage),
+    ...options,
+  })
+  assert.deepEqual(told, result.damage)
+  const damage = result.damage.map(({ run, path, reason }) => `${run}: ${path ?? 'archive'}: ${reason}`)
+  return { ...result, damage, seen: archives }
+}
+
+function flip(path: string, at: number): void {
+  const bytes = readFileSync(path)
+  bytes[at < 0 ? bytes.length + at : at]! ^= 0x10
+  writeFileSync(path, bytes)
+}
+
+test('archives that are whole are told to be, with all that was read', async () => {
+  using past = await PastRuns.create()
+  const runs = await addRuns(past)
+  const result = await check(past)
+  assert.deepEqual(
+    result.seen,
+    runs.map(({ archive }) => archive!.name),
+  )
+  const { archives, files, bytes, damage, unknown } = result
+  assert.deepEqual(
+    { archives, files, bytes, damage, unknown },
+    { archives: 2, files: 5, bytes: 3014, damage: [], unknown: [] },
+  )
+})
+
+test('a byte that was flipped anywhere in an archive is damage of that archive alone', async () => {
+  using past = await PastRuns.create()
+  const [full] = await addRuns(past)
+  const path = past.path(full.archive!.name)
+  const { length } = readFileSync(path)
+  for (let at = 0; at < length; at += 7) {
+    flip(path, at)
+    const { damage } = await check(past)
+    assert.ok(damage.length > 0, `byte ${at} of ${length}`)
+    assert.ok(
+      damage.every((line) => line.startsWith('1: ')),
+      damage.join('\n'),
+    )
+    assert.match(damage[0]!, /its SHA-256 is not the one of the catalog/)
+    flip(path, at)
+  }
+  assert.deepEqual((await check(past)).damage, [])
+})
+
+test('damaged content is told by its files, and those of other frames are read on', async () => {
+  using past = await PastRuns.create()
+  const [full] = await addRuns(past)
+  flip(past.path(full.archive!.name), 30)
+  const { damage, files } = await check(past)
+  const paths = damage.map((line) => line.split(': ')[1])
+  assert.deepEqual(paths, ['archive', '/t/a', '/t/b', '/t/link'])
+  // The empty one, and the one of the other run.
+  assert.equal(files, 2)
+})
+
+test('a truncated archive and a missing one are told, and the others are checked', async () => {
+  using past = await PastRuns.create()
+  const [full, second] = await addRuns(past)
+  await past.add({ startedAtMs: day(3), tree: { 't/c': { content: 'c' } } })
+  truncateSync(past.path(full.archive!.name), readFileSync(past.path(full.archive!.name)).length - 1)
+  rmSync(past.path(second.archive!.name))
+  const { damage, files, archives } = await check(past)
+  assert.equal(archives, 3)
+  assert.equal(files, 1)
+  assert.match(damage[0]!, /^1: archive: its SHA-256 is not/)
+  assert.match(damage[1]!, /^1: archive: /)
+  assert.deepEqual(damage.slice(2), ['2: archive: the file is missing'])
+})
+
+test('of a sample, only some content is read, and no digest of whole archives', async () => {
+  using past = await PastRuns.create()
+  const [full] = await addRuns(past)
+  let drawn = 0
+  // Every second file.
+  const random = () => (drawn++ % 2) / 2
+  assert.equal((await check(past, { sample: 0.5, random })).files, 3)
+  assert.equal((await check(past, { sample: 0.01 })).files, 0)
+  flip(past.path(full.archive!.name), 30)
+  assert.deepEqual((await check(past, { sample: 0.01 })).damage, [])
+  const { damage } = await check(past, { sample: 0.6 })
+  assert.deepEqual(
+    damage.map((line) => line.split(': ')[1]),
+    ['/t/a', '/t/b', '/t/link'],
+  )
+})
+
+test('an archive that another run of the same name stands in for is told by its index', async () => {
+  using past = await PastRuns.create()
+  const [full] = await addRuns(past)
+  writePastRun(past.repository, 'web1', { startedAtMs: day(1), tree: { t: 'folder' } })
+  const { damage } = await check(past, { sample: 0.01 })
+  assert.deepEqual(damage, [`${full.id}: archive: its index has 1 entries, and the catalog counts 5`])
+})
+
+test('archives that the catalog does not know are named, and are no damage', async () => {
+  using past = await PastRuns.create()
+  await addRuns(past)
+  const archive = writePastRun(past.repository, 'web1', { startedAtMs: day(5), tree })
+  const { damage, unknown } = await check(past)
+  assert.deepEqual(damage, [])
+  assert.deepEqual(unknown, [{ host: 'web1', archive }])
+})
+
+test('the archive of a removed run is checked as long as others need it, and is no stranger', async () => {
+  using past = await PastRuns.create()
+  const [full] = await addRuns(past)
+  await past.remove(full.id)
+  const { damage, unknown, archives } = await check(past)
+  assert.deepEqual({ damage, unknown, archives }, { damage: [], unknown: [], archives: 2 })
+  flip(past.path(full.archive!.name), 30)
+  assert.ok((await check(past)).damage.some((line) => line.startsWith('1: /t/a: ')))
+})
+
+test('it ends when it is told to', async () => {
+  using past = await PastRuns.create()
+  await addRuns(past)
+  const abort = new AbortController()
+  const reason = new Error('enough')
+  const onArchive = () => abort.abort(reason)
+  await assert.rejects(check(past, { signal: abort.signal, onArchive }), reason)
+})
