@@ -8,6 +8,7 @@ import {
   decodeIndexBatch,
   type Entry,
   frameBytesMax,
+  type Gone,
   IndexSequence,
   type PackWarning,
   paddingBytes,
@@ -25,6 +26,7 @@ import { header } from './sample.ts'
 export interface Packed {
   tar: Buffer
   entries: Entry[]
+  gone: Gone[]
   warnings: PackWarning[]
   counts: Counts
 }
@@ -42,6 +44,8 @@ export interface PackHooks {
 export interface PackOptions extends PackHooks {
   exclude?: readonly string[]
   listOnly?: boolean
+  /** What stood in the run before. */
+  baseline?: readonly Entry[]
 }
 
 class HookedState extends SharedState {
@@ -77,12 +81,14 @@ class HookedState extends SharedState {
 export function packInPlace(roots: readonly Root[], options: PackOptions = {}): Packed {
   const pieces: Buffer[] = []
   const entries: Entry[] = []
+  const gone: Gone[] = []
   const sequence = new IndexSequence()
   const warnings: PackWarning[] = []
   const index = new IndexWriter({ ...header, base: null }, (encoded) => {
     const batch = decodeIndexBatch(encoded, options.listOnly ? 'listing' : 'archive')
     sequence.accept(batch)
     entries.push(...batch.entries)
+    gone.push(...batch.gone)
   })
   const blocks = new BlockWriter({
     take: () => new ArrayBuffer(frameBytesMax),
@@ -97,7 +103,7 @@ export function packInPlace(roots: readonly Root[], options: PackOptions = {}): 
   const { counts } = packSelection({ roots, exclude }, { blocks, index, state, warn }, { listOnly })
   index.finish({ outcome: 'complete', counts, finishedAtMs: 0 })
   sequence.finish()
-  return { tar: Buffer.concat(pieces), entries, warnings, counts }
+  return { tar: Buffer.concat(pieces), entries, gone, warnings, counts }
 }
 
 /**

@@ -111,6 +111,9 @@ function shownDirent(entry: Dirent<Buffer>): ShownDirent {
   }
 }
 
+/** What `?` matches, from U+0001 to `.` and on from `0`. */
+const anyCharacter = '[\u0001-.0-\uffff]'
+
 /**
  * The pattern without what fast-glob would misunderstand: a `!` at its beginning, as if it told what not to match; quotes,
  * as if they were to be removed; and in the first component a `?`, as if that were the name of a folder.
@@ -118,7 +121,7 @@ function shownDirent(entry: Dirent<Buffer>): ShownDirent {
 function plainGlob(pattern: string): string {
   const [first] = pattern.split('/', 1)
   const rest = pattern.slice(first!.length)
-  const shown = first!.replace(/\\.|\[[^\]]*\]|\?(?!\()/gs, (one) => (one === '?' ? '@(?)' : one))
+  const shown = first!.replace(/\\.|\[[^\]]*\]|\?(?!\()/gs, (one) => (one === '?' ? anyCharacter : one))
   const positive = /^!(?!\()/.test(shown) ? `\\${shown}` : shown
   return `${positive}${rest}`.replace(/\\.|"/gs, (one) => (one === '"' ? '\\"' : one))
 }

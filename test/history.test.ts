@@ -1,0 +1,197 @@
+/**
+ * Random histories of a tree and of its backups, with the real programs: what was there at any run comes back exactly,
+ * whatever happened before and after it. CENTRAL_BACKUP_HISTORIES=20 makes more of them, from the seed
+ * CENTRAL_BACKUP_HISTORY_SEED on; a failure names the seed and tells the history.
+ */
+import assert from 'node:assert/strict'
+import { rmSync } from 'node:fs'
+import { basename } from 'node:path'
+import { describe, test } from 'node:test'
+import { Mutator } from './harness/mutate.ts'
+import { Random } from './harness/random.ts'
+import { Site, type TestHost } from './harness/site.ts'
+import { linesOf, listingOf, readSnapshot, type Snapshot } from './harness/snapshot.ts'
+
+const histories = Number(process.env.CENTRAL_BACKUP_HISTORIES ?? 3)
+const firstSeed = Number(process.env.CENTRAL_BACKUP_HISTORY_SEED ?? 1)
+const steps = 12
+const momentsChecked = 3
+
+/** What is left out, by patterns of names and as the model has it. */
+const exclusions = [
+  { patterns: [], leavesOut: () => false },
+  { patterns: ['skip*'], leavesOut: (name: string) => name.startsWith('skip') },
+  {
+    patterns: ['*.tmp', 'a'],
+    leavesOut: (name: string) => name.endsWith('.tmp') || name === 'a',
+  },
+]
+
+const runsKept = 4
+
+/** A run that can be seen. */
+interface ListedRun {
+  id: number
+  startedAtMs: number
+  kind: string
+  outcome: string
+  archive: { name: string } | null
+}
+
+class History {
+  readonly #site: Site
+  readonly #host: TestHost
+  readonly #root: string
+  readonly #random: Random
+  readonly #mutator: Mutator
+  #exclusion = exclusions[0]!
+  /** What stood at each run, by the archive that it left, the oldest first. */
+  readonly #model = new Map<string, Snapshot>()
+  /** The archives whose runs can be seen. */
+  #visible: string[] = []
+
+  constructor(site: Site, host: TestHost, root: string, random: Random) {
+    this.#site = site
+    this.#host = host
+    this.#root = root
+    this.#random = random
+    this.#mutator = new Mutator(root, random)
+  }
+
+  get log(): string {
+    return this.#mutator.log.join('\n')
+  }
+
+  async live(): Promise<void> {
+    this.#mutator.change(25)
+    await this.#run()
+    for (let step = 1; step < steps; step++) {
+      this.#mutator.change(this.#random.below(7))
+      const dice = this.#random.next()
+      if (dice < 0.08) await this.#prune()
+      else if (dice < 0.16) await this.#rebuild()
+      else if (dice < 0.26) await this.#run('--full')
+      else {
+        if (dice < 0.4) this.#exclude(this.#random.of(exclusions))
+        await this.#run()
+      }
+    }
+    this.#mutator.change(3)
+    await this.#run()
+  }
+
+  /** Compares random moments, and the newest, with what is remembered of them. */
+  async check(): Promise<void> {
+    const runs = await this.#runs()
+    const moments = [runs.at(-1)!]
+    while (moments.length < momentsChecked) moments.push(this.#random.of(runs))
+    for (const run of new Set(moments)) {
+      await this.#checkListing(run)
+      await this.#checkRestore(run)
+    }
+    const verified = await this.#server('verify')
+    assert.match(verified, /all is well/)
+  }
+
+  async #run(...options: string[]): Promise<void> {
+    const snapshot = readSnapshot(this.#root, this.#exclusion.leavesOut)
+    const { code, ends, stderr } = await this.#site.run(...options)
+    const end = ends.web1!
+    assert.equal(end?.outcome, 'complete', stderr)
+    assert.equal(code, 0)
+    const { name } = end.archive!
+    const kind = options.includes('--full') || this.#model.size === 0 ? 'full' : 'incremental'
+    assert.equal(end.kind, kind)
+    this.#mutator.log.push(`run ${end.run}: ${name}`)
+    this.#model.set(name, snapshot)
+    this.#visible.push(name)
+  }
+
+  async #prune(): Promise<void> {
+    this.#mutator.log.push('prune')
+    await this.#server('prune')
+    this.#visible = this.#visible.slice(-runsKept)
+    await this.#runs()
+  }
+
+  /** Runs that were removed, but whose archives others need, are seen again. */
+  async #rebuild(): Promise<void> {
+    this.#mutator.log.push('catalog rebuild')
+    await this.#server('catalog', 'rebuild')
+    this.#visible = this.#site.archives('web1').map((path) => basename(path))
+    await this.#runs()
+  }
+
+  #exclude(exclusion: (typeof exclusions)[number]): void {
+    this.#exclusion = exclusion
+    this.#mutator.log.push(`exclude ${exclusion.patterns}`)
+    this.#host.changeModule((text) =>
+      text.replace(/exclude: .*,\n/, `exclude: ${JSON.stringify(exclusion.patterns)},\n`),
+    )
+  }
+
+  /** The runs that can be seen, which are those that should be, the oldest first. */
+  async #runs(): Promise<ListedRun[]> {
+    const { runs } = JSON.parse(await this.#server('--json', 'list', 'web1')) as { runs: ListedRun[] }
+    assert.deepEqual(
+      runs.map(({ archive }) => archive!.name),
+      this.#visible,
+    )
+    return runs
+  }
+
+  async #checkListing(run: ListedRun): Promise<void> {
+    const printed = await this.#server('--json', 'ls', 'web1', this.#root, '-R', '--at', String(run.id))
+    const lines = printed
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+    const keys = ['path', 'type', 'mode', 'uid', 'gid', 'size', 'mtime', 'target', 'digest']
+    const found = lines.map((line) => Object.fromEntries(keys.map((key) => [key, line[key]])))
+    assert.deepEqual(found, listingOf(this.#snapshotOf(run), this.#root), `ls of run ${run.id}`)
+  }
+
+  async #checkRestore(run: ListedRun): Promise<void> {
+    const target = this.#site.at('restored')
+    // A time means the newest run that had begun by then.
+    const time = new Date(Math.floor(run.startedAtMs / 1000) * 1000 + 1000).toISOString()
+    const at = this.#random.chance(0.5) ? String(run.id) : `${time.slice(0, 19)}Z`
+    await this.#server('restore', 'web1', this.#root, '--target', target, '--at', at)
+    assert.deepEqual(
+      linesOf(readSnapshot(`${target}${this.#root}`)),
+      linesOf(this.#snapshotOf(run)),
+      `restore of run ${run.id}, by ${at}`,
+    )
+    rmSync(target, { recursive: true })
+  }
+
+  #snapshotOf({ archive }: ListedRun): Snapshot {
+    return this.#model.get(archive!.name)!
+  }
+
+  async #server(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.#site.server(...args)
+    assert.equal(code, 0, `${args.join(' ')}\n${stdout.slice(-4000)}\n${stderr.slice(-4000)}`)
+    return stdout
+  }
+}
+
+describe('every moment of a random history can be seen and restored', () => {
+  for (let seed = firstSeed; seed < firstSeed + histories; seed++) {
+    test(`seed ${seed}`, async () => {
+      await using site = await Site.create()
+      const root = site.tree('web1')
+      const host = await site.addHost('web1')
+      host.changeModule((text) => text.replace(/ {2}paths:/, `  retention: { last: ${runsKept} },\n  paths:`))
+      await host.start()
+      const history = new History(site, host, root, new Random(seed))
+      try {
+        await history.live()
+        await history.check()
+      } catch (error) {
+        const { message } = error as Error
+        throw new Error(`seed ${seed}: ${message}\nThe history:\n${history.log}`, { cause: error })
+      }
+    })
+  }
+})
