@@ -176,10 +176,10 @@ class History {
   }
 }
 
-describe('every moment of a random history can be seen and restored', () => {
+describe('every moment of a random history can be seen and restored', { concurrency: 2 }, () => {
   for (let seed = firstSeed; seed < firstSeed + histories; seed++) {
     test(`seed ${seed}`, async () => {
-      await using site = await Site.create()
+      await using site = await Site.create({ settings: `connection: { attempts: 1 }, prune: 'by-hand',` })
       const root = site.tree('web1')
       const host = await site.addHost('web1')
       host.changeModule((text) => text.replace(/ {2}paths:/, `  retention: { last: ${runsKept} },\n  paths:`))

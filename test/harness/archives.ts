@@ -4,14 +4,15 @@ import { ArchiveReader, type Entry, textFromBytes } from '@central-backup/archiv
 import { runCommand } from './program.ts'
 import type { Site } from './site.ts'
 
-/** All entries of an archive by path, after the content of each was read and compared with its digest. */
+/** All entries of an archive by path, after the content that it has of each was read and compared with its digest. */
 export async function readWholeArchive(path: string): Promise<Map<string, Entry>> {
   await using reader = await ArchiveReader.open(path)
   const entries = new Map<string, Entry>()
   for await (const { entries: batch } of reader.batches()) {
     for (const entry of batch) {
+      const isHere = entry.extents.every(({ archive }) => archive === null)
       // Throws where the content is not what was recorded.
-      for await (const _ of reader.readContent(entry));
+      if (isHere) for await (const _ of reader.readContent(entry));
       entries.set(textFromBytes(entry.path), entry)
     }
   }
@@ -27,7 +28,7 @@ export async function requireWholeArchives(
   for (const path of site.archives(host)) {
     if (known.has(path)) continue
     const entries = await readWholeArchive(path)
-    assert.ok(entries.size > 0, `${path} has no entries`)
+    if (path.endsWith('-full.tar.zst')) assert.ok(entries.size > 0, `${path} has no entries`)
     const tested = await runCommand(['zstd', '-t', '-q', path])
     assert.equal(tested.code, 0, `zstd -t ${path}: ${tested.stderr}`)
     const listed = await runCommand(['tar', '--zstd', '-tf', path])

@@ -20,7 +20,7 @@ import { IndexWriter } from '../src/pack/index-writer.ts'
 import { packSelection } from '../src/pack/packer.ts'
 import { listWithGnuTar } from './oracles.ts'
 import type { PackingFolder } from './packing-folder.ts'
-import { header } from './sample.ts'
+import { header, incremental } from './sample.ts'
 
 /** What a packer has made, with nothing compressed and all of it in memory. */
 export interface Packed {
@@ -84,8 +84,9 @@ export function packInPlace(roots: readonly Root[], options: PackOptions = {}): 
   const gone: Gone[] = []
   const sequence = new IndexSequence()
   const warnings: PackWarning[] = []
-  const index = new IndexWriter({ ...header, base: null }, (encoded) => {
-    const batch = decodeIndexBatch(encoded, options.listOnly ? 'listing' : 'archive')
+  const { exclude = [], listOnly = false, baseline, ...hooks } = options
+  const index = new IndexWriter(baseline === undefined ? header : incremental, (encoded) => {
+    const batch = decodeIndexBatch(encoded, listOnly ? 'listing' : 'archive')
     sequence.accept(batch)
     entries.push(...batch.entries)
     gone.push(...batch.gone)
@@ -97,10 +98,12 @@ export function packInPlace(roots: readonly Root[], options: PackOptions = {}): 
       index.blockSent()
     },
   })
-  const { exclude = [], listOnly = false, ...hooks } = options
   const state = new HookedState(hooks)
   const warn = (warning: PackWarning) => warnings.push(warning)
-  const { counts } = packSelection({ roots, exclude }, { blocks, index, state, warn }, { listOnly })
+  const sinks = { blocks, index, state, warn }
+  const batches = baseline === undefined ? [] : [baseline]
+  const next = baseline === undefined ? null : () => batches.shift() ?? null
+  const { counts } = packSelection({ roots, exclude }, sinks, { listOnly, baseline: next })
   index.finish({ outcome: 'complete', counts, finishedAtMs: 0 })
   sequence.finish()
   return { tar: Buffer.concat(pieces), entries, gone, warnings, counts }

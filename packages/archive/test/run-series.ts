@@ -13,7 +13,6 @@ import {
   IndexBatchEncoder,
   IndexSequence,
   indexFrameMagic,
-  isWithin,
   Packing,
   type PackingOptions,
   type PackWarning,
@@ -132,8 +131,15 @@ export function applyIndex(
   gone: readonly Gone[],
 ): Entry[] {
   const standing = new Map<BytePath, Entry>()
+  const ended = new Set(gone.map(({ path }) => path))
   for (const entry of before)
-    if (!gone.some(({ path }) => isWithin(entry.path, path))) standing.set(entry.path, entry)
+    if (!aboveAndSelf(entry.path).some((path) => ended.has(path))) standing.set(entry.path, entry)
   for (const entry of entries) standing.set(entry.path, entry)
   return [...standing.values()].sort((a, b) => comparePaths(a.path, b.path))
+}
+
+/** `a`, `a/b` and `a/b/c` of `a/b/c`. */
+export function aboveAndSelf(path: BytePath): BytePath[] {
+  const names = path.split('/')
+  return names.map((_, i) => names.slice(0, i + 1).join('/') as BytePath)
 }

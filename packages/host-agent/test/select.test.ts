@@ -261,7 +261,7 @@ test('braces that would fill the memory fail the selection, and not the program'
   timeout: 60_000,
 }, async () => {
   const request = {
-    paths: [bytesFromText(`/${'n'.repeat(200)}${'{a,b,c,d,e,f,g,h}'.repeat(12)}`)],
+    paths: [bytesFromText(`/${'{a,b,c,d,e,f,g,h}'.repeat(12)}`)],
     exclude: [],
     allowed: ['' as BytePath],
   }

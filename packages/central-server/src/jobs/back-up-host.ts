@@ -138,7 +138,7 @@ class HostRun {
     this.result.run = id
     try {
       await this.#withAgent(AbortSignal.any([signal, lease.signal]), async (channel) => {
-        await this.#receive(channel, id, base)
+        await this.#receive(channel, lease, id, base)
       })
     } catch (error) {
       this.fail(error)
@@ -214,7 +214,7 @@ class HostRun {
   }
 
   /** The conversation from the request to the last word, and the archive from its first byte to its place. */
-  async #receive(channel: Channel, id: number, base: Run | null): Promise<void> {
+  async #receive(channel: Channel, lease: Lease, id: number, base: Run | null): Promise<void> {
     const { kind, startedAtMs } = this.result
     const request = backupRequest(this.#host, { kind, startedAtMs, base: base?.archive?.name ?? null })
     await channel.send(request)
@@ -229,6 +229,8 @@ class HostRun {
       await this.#refuseFaulty(received, writer)
       this.#takeSummary(received)
       if (received.summary.outcome === 'failed') throw new NothingPackedError()
+      // Of two processes that believe themselves at work, only one may leave an archive: the other's would build on the same.
+      lease.heartbeat()
       await this.#store(id, writer, received)
       await this.#confirm(channel, received)
     } catch (error) {

@@ -25,8 +25,9 @@ export interface RebuildResult {
 
 /**
  * Makes the catalog anew from the archives alone, beside the old one, and then puts it in its place; the old one is kept
- * as `catalog.sqlite.replaced`. What only the catalog knows is lost: runs that left no archive, and warnings. Throws
- * `BusyError` where a run is at work, and leaves everything as it was when it fails.
+ * as `catalog.sqlite.replaced`. What only the catalog knows is lost: runs that left no archive, warnings, and pins; runs
+ * that retention removed are seen again where their archives are still needed. Throws `BusyError` where a run is at work,
+ * and leaves everything as it was when it fails.
  */
 export async function rebuildCatalog(
   repository: Repository,

@@ -16,7 +16,7 @@ export class SelectError extends Error {
 const stallCheckIntervalMs = 500
 
 /** More than the largest selection takes: patterns can ask for any amount, and that is not to end the agent. */
-const heapMebibytesMax = 512
+const heapMebibytesMax = 256
 
 /**
  * `selectPaths` in a thread of its own, given up when the file system does not answer for `stallMs`.
