@@ -5,13 +5,14 @@ import {
   lstatSync,
   lutimesSync,
   mkdirSync,
+  realpathSync,
   renameSync,
   rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
 import { CompressorPool, type Entry, isWithin, type Root } from '../src/index.ts'
@@ -111,8 +112,18 @@ function requireNothingTwice(run: SeriesRun, base: SeriesRun): void {
 }
 
 function rootsOf(folder: PackingFolder, roots: readonly string[]): Root[] {
-  const present = roots.filter((root) => lstatSync(folder.at(root), { throwIfNoEntry: false }) !== undefined)
-  return present.map((root) => folder.root(root))
+  return roots.filter((root) => isPresent(folder, root)).map((root) => folder.root(root))
+}
+
+/** Whether it is there, and no link leads to it. */
+function isPresent(folder: PackingFolder, root: string): boolean {
+  try {
+    const above = folder.at(dirname(root)).toString()
+    return root === '' || (realpathSync(above) === resolve(above) && lstatSync(folder.at(root)) !== undefined)
+  } catch (error) {
+    if ('syscall' in (error as object)) return false
+    throw error
+  }
 }
 
 /** An edit that does not fit what is there is passed over. */

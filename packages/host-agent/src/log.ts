@@ -1,21 +1,16 @@
-import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from 'pino'
+import { type Logger, pino, stdTimeFunctions } from 'pino'
+import { LogFile } from './log-file.ts'
 import type { AgentSettings } from './settings.ts'
-
-type FileDestination = DestinationStream & { reopen?: () => void; flushSync?: () => void }
 
 export interface AgentLog {
   readonly log: Logger
-  /** Opens the file anew, after logrotate has moved it away. */
+  /** Opens the file anew, after logrotate has moved it away. Throws errors of the operating system. */
   reopen(): void
-  flush(): void
 }
 
 /** JSON lines to the file of the settings (made with mode 0600), or to standard error, where journald takes them. */
 export function openLog({ log: { file, level } }: AgentSettings): AgentLog {
-  const stream: FileDestination =
-    file === null
-      ? destination({ fd: 2, sync: true })
-      : destination({ dest: file, sync: true, append: true, mode: 0o600 })
+  const stream = new LogFile(file)
   const log = pino(
     {
       level,
@@ -26,11 +21,5 @@ export function openLog({ log: { file, level } }: AgentSettings): AgentLog {
     },
     stream,
   )
-  return {
-    log,
-    reopen: () => {
-      if (file !== null) stream.reopen?.()
-    },
-    flush: () => stream.flushSync?.(),
-  }
+  return { log, reopen: () => stream.reopen() }
 }

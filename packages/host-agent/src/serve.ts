@@ -50,7 +50,6 @@ export async function serve(settings: AgentSettings): Promise<void> {
       new Promise((resolve) => setTimeout(resolve, closingMsMax).unref()),
     ])
     await pool.close()
-    agentLog.flush()
   }
 }
 

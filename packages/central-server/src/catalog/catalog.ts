@@ -79,18 +79,19 @@ export interface CatalogOptions {
 export class Catalog implements Disposable {
   readonly file: string
   readonly now: () => number
-  /** `false` on a read-only disk: then everything that writes throws `StorageError` `read-only`. */
+  /** `false` on a disk that takes nothing: then everything that writes throws a `StorageError` that says why. */
   readonly writable: boolean
   /** For the modules beside this one. */
   readonly database: Database.Database
   readonly statements: Statements
   readonly #close: () => void
+  readonly #obstacle: unknown
 
   /** Opens the catalog, and makes it or brings its schema up to date where needed. `close` it in the end. */
   constructor(file: string, options: CatalogOptions = {}) {
     this.file = file
     this.now = options.now ?? Date.now
-    const { database, writable, close } = withCatalogErrors(file, () => openDatabase(file))
+    const { database, obstacle, close } = withCatalogErrors(file, () => openDatabase(file))
     try {
       migrate(database, options.migrations ?? readMigrations(), file)
       this.statements = prepareStatements(database)
@@ -99,7 +100,8 @@ export class Catalog implements Disposable {
       throw toCatalogError(error, file)
     }
     this.database = database
-    this.writable = writable
+    this.writable = obstacle === null
+    this.#obstacle = obstacle === null ? null : toCatalogError(obstacle, file)
     this.#close = close
   }
 
@@ -231,6 +233,7 @@ export class Catalog implements Disposable {
 
   /** Does `work` in a transaction that nobody else writes during, and turns SQLite's errors into ours. */
   transaction<T>(work: () => T): T {
+    if (this.#obstacle !== null) throw this.#obstacle
     return withCatalogErrors(this.file, () => this.database.transaction(work).immediate())
   }
 

@@ -1,4 +1,13 @@
-import { closeSync, constants, copyFileSync, existsSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  unlinkSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import Database from 'better-sqlite3'
@@ -8,15 +17,15 @@ const lockTimeoutMs = 15_000
 
 export interface OpenDatabase {
   database: Database.Database
-  /** `false` where everything that writes fails with `SQLITE_READONLY`. */
-  writable: boolean
+  /** Why nothing can be written; `null` where it can. */
+  obstacle: Error | null
   close(): void
 }
 
 /**
  * Opens the database `file`, and makes it where it is missing, only for this user. A disk that is full or read-only must
  * not keep people from seeing what they have, and SQLite's shared memory needs a file: on a full disk the database is
- * opened without it, for this process alone; on a read-only one, a copy is opened that cannot be written to.
+ * opened without it, for this process alone; where no file can be made at all, a copy is opened that cannot be written to.
  */
 export function openDatabase(file: string): OpenDatabase {
   makePrivateFile(file)
@@ -25,7 +34,8 @@ export function openDatabase(file: string): OpenDatabase {
   } catch (error) {
     const code = error instanceof Database.SqliteError ? error.code : ''
     if (code === 'SQLITE_FULL' || code === 'SQLITE_IOERR_SHMSIZE') return openInPlace(file, 'EXCLUSIVE')
-    if (code === 'SQLITE_CANTOPEN' || code === 'SQLITE_READONLY') return openCopy(file)
+    if (code === 'SQLITE_CANTOPEN' || code === 'SQLITE_READONLY')
+      return openCopy(file, findObstacle(file) ?? (error as Error))
     throw error
   }
 }
@@ -38,7 +48,7 @@ function openInPlace(file: string, lockingMode: 'NORMAL' | 'EXCLUSIVE'): OpenDat
     // What must survive a power loss is written by `Catalog.durableTransaction`.
     database.pragma('synchronous = NORMAL')
     database.pragma('foreign_keys = ON')
-    return { database, writable: true, close: () => database.close() }
+    return { database, obstacle: null, close: () => database.close() }
   } catch (error) {
     database.close()
     throw error
@@ -46,7 +56,7 @@ function openInPlace(file: string, lockingMode: 'NORMAL' | 'EXCLUSIVE'): OpenDat
 }
 
 /** The log of what was written last (`-wal`), where a process left it, belongs to the database. */
-function openCopy(file: string): OpenDatabase {
+function openCopy(file: string, obstacle: Error): OpenDatabase {
   const folder = mkdtempSync(join(tmpdir(), 'central-backup-catalog-'))
   const removeFolder = () => rmSync(folder, { recursive: true, force: true })
   try {
@@ -59,10 +69,22 @@ function openCopy(file: string): OpenDatabase {
       database.close()
       removeFolder()
     }
-    return { database, writable: false, close }
+    return { database, obstacle, close }
   } catch (error) {
     removeFolder()
     throw error instanceof Database.SqliteError ? error : toStorageError(error, `copy ${file}`)
+  }
+}
+
+/** What keeps files from being made beside the database: a read-only disk, or one that has no room for another file. */
+function findObstacle(file: string): Error | null {
+  const probe = `${file}.probe-${process.pid}`
+  try {
+    closeSync(openSync(probe, 'wx', 0o600))
+    unlinkSync(probe)
+    return null
+  } catch (error) {
+    return toStorageError(error, `write beside the catalog ${file}`)
   }
 }
 

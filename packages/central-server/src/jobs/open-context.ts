@@ -1,10 +1,10 @@
 import { X509Certificate } from 'node:crypto'
 import { identityFromAltNames } from '@central-backup/protocol'
-import { destination, type Logger, pino, stdTimeFunctions } from 'pino'
+import { type Logger, pino, stdTimeFunctions } from 'pino'
 import { Catalog } from '../catalog/catalog.ts'
 import { endInterruptedRuns } from '../catalog/lease.ts'
 import type { ServerSettings } from '../config/settings.ts'
-import { escapeJson } from '../json-text.ts'
+import { LogFile } from '../log-file.ts'
 import { readServerCredentials } from '../pki/folder.ts'
 import { openRepository } from '../storage/repository.ts'
 import type { ServerContext } from './server-context.ts'
@@ -20,7 +20,7 @@ export async function openContext(
   const repository = await openRepository(settings.repository)
   const credentials = await readServerCredentials(settings.certs)
   const serverName = identityFromAltNames(new X509Certificate(credentials.cert).subjectAltName).name
-  const { log, flush } = openLog(settings)
+  const { log, close } = openLog(settings)
   const catalog = new Catalog(repository.catalogFile, { now: surroundings.now })
   for (const run of endInterruptedRuns(catalog))
     log.warn({ run }, `run ${run} was interrupted: backup-server ended in its middle`)
@@ -34,17 +34,16 @@ export async function openContext(
     ...surroundings,
     [Symbol.dispose]() {
       catalog.close()
-      flush()
+      close()
     },
   }
 }
 
 /** JSON lines, appended to a file that only this user can read. */
-function openLog({ log: { file, level } }: ServerSettings): { log: Logger; flush: () => void } {
-  if (file === null) return { log: pino({ enabled: false }), flush: () => {} }
-  const stream = destination({ dest: file, sync: true, append: true, mode: 0o600 })
-  const escaping = { write: (line: string) => stream.write(escapeJson(line)) }
+function openLog({ log: { file, level } }: ServerSettings): { log: Logger; close: () => void } {
+  if (file === null) return { log: pino({ enabled: false }), close: () => {} }
+  const stream = new LogFile(file)
   const formatters = { level: (label: string) => ({ level: label }) }
-  const log = pino({ level, base: null, timestamp: stdTimeFunctions.isoTime, formatters }, escaping)
-  return { log, flush: () => stream.flushSync() }
+  const log = pino({ level, base: null, timestamp: stdTimeFunctions.isoTime, formatters }, stream)
+  return { log, close: () => stream.close() }
 }

@@ -1,0 +1,83 @@
+/** Small file systems of a test's own, to fill, to make read-only and to lose. For root only. */
+import { spawnSync } from 'node:child_process'
+import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+export class Mount implements Disposable {
+  readonly path: string
+  readonly #folder: string
+  readonly #arguments: readonly string[]
+
+  private constructor(folder: string, args: readonly string[]) {
+    this.#folder = folder
+    this.path = join(folder, 'mount')
+    this.#arguments = args
+    mkdirSync(this.path, { recursive: true })
+    this.#mount()
+  }
+
+  /** `options` as of mount(8): `size=8m,nr_inodes=100`. */
+  static tmpfs(options: string): Mount {
+    return new Mount(newFolder(), ['-t', 'tmpfs', '-o', options, 'none'])
+  }
+
+  /** An ext4 of its own in a file. */
+  static ext4(megabytes: number): Mount {
+    const folder = newFolder()
+    const image = join(folder, 'image')
+    const file = openSync(image, 'w')
+    ftruncateSync(file, megabytes * 1024 * 1024)
+    closeSync(file)
+    run('mkfs.ext4', ['-q', '-F', image])
+    return new Mount(folder, ['-o', 'loop', image])
+  }
+
+  /** Changes options of what is mounted: `ro`, `size=64m`. */
+  remount(options: string): void {
+    run('mount', ['-o', `remount,${options}`, this.path])
+  }
+
+  /** Takes the power away: what was not written to the disk by now will never be. Nothing works until `restore`. */
+  losePower(): void {
+    run('xfs_io', ['-x', '-c', 'shutdown', this.path])
+  }
+
+  /** Mounts it anew. Nobody may have a file open in it. */
+  restore(): void {
+    run('umount', [this.path])
+    this.#mount()
+  }
+
+  [Symbol.dispose](): void {
+    // Not all tests leave it in a state in which it can be used.
+    spawnSync('umount', ['-l', this.path])
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+
+  #mount(): void {
+    run('mount', [...this.#arguments, this.path])
+  }
+}
+
+/** Why a test cannot have a mount of the kind on this machine; `false` where it can. */
+export function lacksMount(kind: 'tmpfs' | 'ext4'): string | false {
+  if (process.geteuid!() !== 0) return 'only root can mount a small file system'
+  try {
+    using mount = kind === 'tmpfs' ? Mount.tmpfs('size=1m') : Mount.ext4(8)
+    if (kind === 'ext4') mount.losePower()
+    return false
+  } catch (error) {
+    return `a ${kind} cannot be mounted here, or not be broken: ${(error as Error).message}`
+  }
+}
+
+function newFolder(): string {
+  return mkdtempSync(join(tmpdir(), 'central-backup-mount-'))
+}
+
+function run(program: string, args: readonly string[]): void {
+  const { status, stderr, error } = spawnSync(program, args, { encoding: 'utf8' })
+  if (error !== undefined) throw error
+  if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr.trim()}`)
+}
