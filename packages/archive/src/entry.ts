@@ -1,9 +1,8 @@
 import type { BytePath } from './path.ts'
 
 /**
- * What an entry is. A `hardlink` is a further name of an object that stands earlier in the same archive under
- * `target`; its first name carries the content. Indexes and catalogs know a type by its place here: only ever add to
- * the end.
+ * What an entry is. A `hardlink` is a further name of an object that stands earlier in the same run under `target`; its
+ * first name carries the content. Indexes and catalogs know a type by its place here: only ever add to the end.
  */
 export const entryTypes = [
   'file',

@@ -21,6 +21,7 @@ export {
 } from './index-batch.ts'
 export { checkEntryLimits, type IndexKind } from './index-row.ts'
 export * from './limits.ts'
+export { exitNow } from './native/libc.ts'
 export { CompressorPool } from './pack/compressor-pool.ts'
 export { checkExcludePattern, compileExclusion, type Exclusion } from './pack/exclusion.ts'
 export type { PackWarning, Selection } from './pack/packer.ts'

@@ -82,7 +82,7 @@ test('after any edits, an incremental run on top of the one before it is what a 
         base = run
       }
     }),
-    { numRuns: 25 },
+    { numRuns: 15 },
   )
 })
 

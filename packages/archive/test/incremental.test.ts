@@ -277,11 +277,10 @@ test('other content is packed also where size and mtime are as they were', async
   await requireEqualToFull(scene, second)
 })
 
-test('a file that another with its attributes was moved over is packed', async () => {
+test('a file with the number of another inode is told, though all else is as it was', async () => {
   using scene = new Scene()
   scene.file('file', 'before')
   const full = await scene.full()
-  // Where the number of the inode alone tells, as after a restore of a disk image.
   const second = await scene.after(full, { change: (entry) => ({ ...entry, ino: 1 }) })
   assert.deepEqual(scene.changes(second), ['+ file'])
   assert.deepEqual(scene.members(second), [])
@@ -307,12 +306,14 @@ test('a change is seen also where the clock of the host was set back in between'
   await requireEqualToFull(scene, second)
 })
 
-test('a nanosecond of any time is a change', async () => {
+test('a second or a nanosecond of any time is a change', async () => {
   using scene = new Scene()
   scene.file('file', 'content')
   const full = await scene.full()
   const next = (nanoseconds: number) => (nanoseconds + 1) % 1_000_000_000
   for (const change of [
+    (entry: Entry) => ({ ...entry, mtimeSeconds: entry.mtimeSeconds - 1 }),
+    (entry: Entry) => ({ ...entry, ctimeSeconds: entry.ctimeSeconds - 1 }),
     (entry: Entry) => ({ ...entry, mtimeNanoseconds: next(entry.mtimeNanoseconds) }),
     (entry: Entry) => ({ ...entry, ctimeNanoseconds: next(entry.ctimeNanoseconds) }),
   ])

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 import type { Server } from 'node:tls'
-import { CompressorPool } from '@central-backup/archive'
+import { CompressorPool, exitNow } from '@central-backup/archive'
 import { type Credentials, createListener, ProtocolError, replaceCredentials } from '@central-backup/protocol'
 import type { Agent } from './agent.ts'
 import { removeStaleCopies } from './local-copy.ts'
@@ -50,6 +50,8 @@ export async function serve(settings: AgentSettings): Promise<void> {
       new Promise((resolve) => setTimeout(resolve, closingMsMax).unref()),
     ])
     await pool.close()
+    // A thread that waits for a mount that is gone would keep Node from ending.
+    process.once('exit', exitNow)
   }
 }
 

@@ -20,6 +20,7 @@ const nativeLseek = libc.func('int64_t lseek(int, int64_t, int)')
 const nativeStatx = libc.func('int statx(int, const void *, int, unsigned int, void *)')
 const nativeReadlinkat = libc.func('int64_t readlinkat(int, const void *, void *, size_t)')
 const nativeGetdents = libc.func('int64_t getdents64(int, void *, size_t)')
+const nativeExit = libc.func('void _exit(int)')
 const nativeFadvise = libc.func('int posix_fadvise(int, int64_t, int64_t, int)')
 koffi.struct('iovec', { base: 'void *', length: 'size_t' })
 const nativePreadv2 = libc.func('int64_t preadv2(int, iovec *, int, int64_t, int)')
@@ -201,4 +202,9 @@ export function isCached(fd: number): boolean {
 /** Hands the pages of a file, from its start to `length`, back to the kernel. Advice: no result. */
 export function dropPages(fd: number, length: number): void {
   nativeFadvise(fd, 0, length, POSIX_FADV_DONTNEED)
+}
+
+/** Ends the process at once, as Node cannot while one of its threads hangs in the kernel: it would wait for that. */
+export function exitNow(code: number): void {
+  nativeExit(code)
 }

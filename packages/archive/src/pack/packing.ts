@@ -237,7 +237,10 @@ export class Packing implements AsyncIterable<Part> {
     this.#blocks.close()
     this.#baseline?.close()
     this.#worker.unref()
-    const giveUp = setTimeout(() => void this.#worker.terminate(), threadEndMsMax).unref()
+    const giveUp = setTimeout(() => {
+      void this.#worker.terminate()
+      this.#worker.unref()
+    }, threadEndMsMax).unref()
     this.#worker.once('exit', () => clearTimeout(giveUp))
   }
 }

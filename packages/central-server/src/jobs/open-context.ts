@@ -20,10 +20,13 @@ export async function openContext(
   const repository = await openRepository(settings.repository)
   const credentials = await readServerCredentials(settings.certs)
   const serverName = identityFromAltNames(new X509Certificate(credentials.cert).subjectAltName).name
+  using opened = new DisposableStack()
   const { log, close } = openLog(settings)
-  const catalog = new Catalog(repository.catalogFile, { now: surroundings.now })
+  opened.defer(close)
+  const catalog = opened.use(new Catalog(repository.catalogFile, { now: surroundings.now }))
   for (const run of endInterruptedRuns(catalog))
     log.warn({ run }, `run ${run} was interrupted: backup-server ended in its middle`)
+  const resources = opened.move()
   return {
     settings,
     repository,
@@ -32,10 +35,7 @@ export async function openContext(
     serverName,
     log,
     ...surroundings,
-    [Symbol.dispose]() {
-      catalog.close()
-      close()
-    },
+    [Symbol.dispose]: () => resources.dispose(),
   }
 }
 

@@ -54,6 +54,7 @@ export function selectInThread(
     if (onAbort !== undefined) signal.removeEventListener('abort', onAbort)
     // Not awaited: a thread that hangs in a system call ends when that returns.
     void worker.terminate()
+    worker.unref()
   })
 }
 

@@ -1,0 +1,118 @@
+/** What sessions of one agent have to do with each other: nothing, whatever becomes of one of them. */
+import assert from 'node:assert/strict'
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { DeadMount } from '../packages/archive/test/dead-mount.ts'
+import { readWholeArchive } from './harness/archives.ts'
+import { type Program, patienceMs, startServer } from './harness/program.ts'
+import { readRun, Site } from './harness/site.ts'
+import { fillTree, noise, writeTree } from './harness/tree.ts'
+
+/** Another home of the same authority with a repository of its own: what a second server has. */
+async function addServer(site: Site, name: string): Promise<{ home: string; repository: string }> {
+  const home = site.at(name)
+  const repository = site.at(`${name}-repository`)
+  cpSync(site.home, home, { recursive: true })
+  const settings = join(home, 'settings.ts')
+  writeFileSync(settings, readFileSync(settings, 'utf8').replace(site.repository, repository))
+  const made = await startServer(['--home', home, '-q', 'init', '--repository', repository]).endWithin(
+    patienceMs,
+  )
+  assert.equal(made.code, 0, made.stderr)
+  return { home, repository }
+}
+
+test('several servers are served at a time, and each gets all of the tree', async () => {
+  await using site = await Site.create()
+  const root = site.tree('web1')
+  fillTree(root, 30)
+  const host = await site.addHost('web1', {
+    settings: `[local_copy]\ndirectory = "${site.at('copies')}"\nkeep = 9`,
+  })
+  // What an earlier agent that was killed has left.
+  mkdirSync(site.at('copies'), { mode: 0o700 })
+  writeFileSync(site.at('copies/2026-01-01T000000Z-full.tar.zst.partial'), '')
+  const agent = await host.start()
+  assert.ok(agent.log.some(({ level, msg }) => level === 'warn' && /removed .*partial/.test(msg!)))
+  assert.deepEqual(readdirSync(site.at('copies')), [])
+
+  const others = [await addServer(site, 'server2'), await addServer(site, 'server3')]
+  const programs = [site.home, ...others.map(({ home }) => home)].map((home) =>
+    startServer(['--home', home, 'run', '--json']),
+  )
+  for (const program of programs) {
+    const { code, ends, stderr } = readRun(await program.endWithin(patienceMs))
+    assert.equal(code, 0, stderr)
+    assert.equal(ends.web1!.outcome, 'complete')
+  }
+  const lines = agent.log.map(({ msg }) => msg!).filter((msg) => msg.startsWith('session'))
+  const firstEnd = lines.findIndex((msg) => msg.startsWith('session ended'))
+  assert.equal(lines.length, 6)
+  assert.ok(firstEnd > 1, `they came one after the other: ${lines}`)
+  const contents = [site.repository, ...others.map(({ repository }) => repository)].map(
+    async (repository) => {
+      const folder = join(repository, 'archives/web1')
+      const entries = await readWholeArchive(join(folder, readdirSync(folder)[0]!))
+      return [...entries].map(([path, { size, digest }]) => [
+        path,
+        size,
+        digest && Buffer.from(digest).toString('hex'),
+      ])
+    },
+  )
+  const [first, ...rest] = await Promise.all(contents)
+  for (const other of rest) assert.deepEqual(other, first)
+})
+
+/** A host whose tree has a folder of files and a mount that does not answer; `null` where there is no such mount. */
+async function withDeadMount(t: TestContext, site: Site) {
+  const root = site.tree('web1')
+  writeTree(root, { 'alive/file': noise(3_000_000, 'alive') })
+  const mount = DeadMount.create(t, join(root, 'dead'))
+  if (mount === null) return null
+  const host = await site.addHost('web1', { settings: '[limits]\nread_stall_seconds = 2' })
+  const agent = await host.start()
+  return { root, mount, host, agent }
+}
+
+function changePaths(
+  host: { changeModule(change: (text: string) => string): void },
+  paths: readonly string[],
+  exclude: readonly string[] = [],
+): void {
+  host.changeModule((text) =>
+    text
+      .replace(/paths: \[.*\],/, `paths: ${JSON.stringify(paths)},`)
+      .replace(/exclude: \[.*\],/, `exclude: ${JSON.stringify(exclude)},`),
+  )
+}
+
+test('a mount that does not answer ends the run that needs it, and its path is told; others go on', async (t) => {
+  await using site = await Site.create()
+  const made = await withDeadMount(t, site)
+  if (made === null) return
+  using _ = made.mount
+  const { root, host, agent } = made
+  for (const paths of [[root], [`${root}/dead/file`], [`${root}/*/file`], [`${root}/dead/*`]]) {
+    changePaths(host, paths)
+    const { code, ends } = await site.run('--full')
+    assert.equal(code, 1)
+    const { error } = ends.web1!
+    assert.equal(error!.code, 'source-failed')
+    assert.match(error!.message, /did not answer for 2 s at/)
+    assert.ok(error!.message.includes(`${root}/dead`), error!.message)
+    assert.deepEqual(site.archives('web1'), [])
+  }
+  changePaths(host, [root], ['dead'])
+  const { code, ends } = await site.run('--full')
+  assert.deepEqual([code, ends.web1!.outcome], [0, 'complete'])
+  await requireEnd(agent)
+})
+
+/** The agent ends when it is told to, although threads of it hang in the kernel. */
+async function requireEnd(agent: Program): Promise<void> {
+  agent.kill('SIGTERM')
+  const { code } = await agent.endWithin(20_000)
+  assert.equal(code, 0)
+}
