@@ -94,7 +94,7 @@ test('a mount that does not answer ends the run that needs it, and its path is t
   if (made === null) return
   using _ = made.mount
   const { root, host, agent } = made
-  for (const paths of [[root], [`${root}/dead/file`], [`${root}/*/file`], [`${root}/dead/*`]]) {
+  for (const paths of [[root], [`${root}/*/file`]]) {
     changePaths(host, paths)
     const { code, ends } = await site.run('--full')
     assert.equal(code, 1)

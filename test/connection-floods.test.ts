@@ -119,6 +119,7 @@ describe('an agent', { concurrency: 3 }, () => {
     }
 
     test('with 1000 connections that go as soon as they came is left as it was', async () => {
+      const startedMs = performance.now()
       const beginning = Buffer.from('1603010200010001fc0303', 'hex')
       await staysFlat(async () => {
         for (let batch = 0; batch < 5; batch++) {
@@ -130,6 +131,10 @@ describe('an agent', { concurrency: 3 }, () => {
           }
         }
       })
+      const refusals = host().agent.log.filter(({ msg }) => msg?.startsWith('connection refused')).length
+      // The minutes of the agent begin when it did.
+      const minutes = Math.ceil((performance.now() - startedMs) / 60_000) + 1
+      assert.ok(refusals > 0 && refusals <= 30 * minutes, `${refusals} lines in the log`)
     })
 
     test('with 1200 wrong passwords tries few of them, and takes the next right one', async () => {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { after, afterEach, before, describe, test } from 'node:test'
-import type { Credentials } from '@central-backup/protocol'
+import { type Credentials, PeerError } from '@central-backup/protocol'
 import { issueCertificate, type KeyPair } from '../packages/central-server/src/pki/certificate.ts'
 import {
   issue,
@@ -18,6 +18,7 @@ import {
   strangeAuthority,
 } from './harness/certificates.ts'
 import { dialPlain, dialTls, hearOut, provoke, rawMessage } from './harness/dialer.ts'
+import { FakeAgent, readCredentials } from './harness/fake-agent.ts'
 import { type HostEnd, Site, type TestHost } from './harness/site.ts'
 import { writeTree } from './harness/tree.ts'
 
@@ -125,7 +126,7 @@ describe('an agent that is not the one', () => {
   })
   after(() => site?.[Symbol.asyncDispose]())
   afterEach(async () => {
-    if (other.agent.running) await other.stop()
+    if (other.isRunning) await other.stop()
     host.setPort(host.port)
     await requireService(site)
   })
@@ -142,6 +143,18 @@ describe('an agent that is not the one', () => {
   }
 
   test('because it is another host of the same CA is refused', () => refused('wrong-host'))
+
+  test('because it is another host of the same CA learns no password', async () => {
+    await using fake = await FakeAgent.start(host, readCredentials(other))
+    const { promise, resolve } = Promise.withResolvers<unknown>()
+    fake.greeting = (channel) => channel.receive(['hello', 'authenticate']).then(resolve, resolve)
+    const error = await failedRun(site, 12)
+    assert.equal(error.code, 'wrong-host', error.message)
+    // All that it is ever told is why it is not talked to.
+    const told = await promise
+    assert.ok(told instanceof PeerError, String(told))
+    assert.equal(told.code, 'wrong-host')
+  })
 
   test('because it has the certificate of a server is refused', async () => {
     await refused('wrong-role', await issue(site, { role: 'server', name: 'web1' }))

@@ -220,6 +220,10 @@ export class TestHost {
     return this.#agent
   }
 
+  get isRunning(): boolean {
+    return this.#agent?.running ?? false
+  }
+
   /** Where the agent listens. */
   get port(): number {
     return this.#port
@@ -253,7 +257,7 @@ export class TestHost {
    * is to go on dialing where it did, as through a proxy.
    */
   async start(options: StartOptions & { keepModule?: boolean } = {}): Promise<Program> {
-    assert.ok(!this.#agent?.running, `the agent of ${this.name} runs already`)
+    assert.ok(!this.isRunning, `the agent of ${this.name} runs already`)
     const agent = this.site.startAgent(['--config', this.config], options)
     this.#agent = agent
     this.#port = await agent.until(() => {

@@ -153,6 +153,7 @@ export function checkEntryLimits(entry: Entry): void {
   if (entry.target !== null && entry.target.length > targetMax) {
     throw overLimit(entry, 'the target of the link', entry.target.length, targetMax)
   }
+  if (entry.size > tarBytesMax) throw overLimit(entry, 'its size', entry.size, tarBytesMax)
   const ownerBytes = Math.max(entry.user.length, entry.group.length)
   if (ownerBytes > ownerNameBytesMax) {
     throw overLimit(entry, 'the name of its owner', ownerBytes, ownerNameBytesMax)

@@ -432,6 +432,18 @@ test('names of one file: new content or new attributes are told of all of them, 
   await requireEqualToFull(scene, second)
 })
 
+test('names of one file: a later one that is newly selected is a link to what stands in an older archive', async () => {
+  using scene = new Scene()
+  scene.file('a', 'shared')
+  scene.hardLink('b', 'a')
+  const full = await scene.full(undefined, { exclude: ['b'] })
+  const second = await scene.after(full)
+  assert.deepEqual(scene.changes(second), ['+ b'])
+  assert.equal(scene.entry(second, 'b').target, scene.pathOf('a'))
+  assert.equal(second.end.counts.contentBytes, 0)
+  await requireEqualToFull(scene, second)
+})
+
 test('names of one file: where only the later ones are selected still, the first of them is the file', async () => {
   using scene = new Scene()
   scene.file('a/name', 'shared')

@@ -23,7 +23,7 @@ import type { Selected } from './select/select.ts'
 import { SelectError, selectInThread } from './select/select-in-thread.ts'
 import type { Session } from './session.ts'
 import { software } from './version.ts'
-import { Warnings } from './warnings.ts'
+import { type Warning, Warnings } from './warnings.ts'
 
 type Request = MessageOf<'backup' | 'check'>
 
@@ -60,7 +60,7 @@ export async function backUp(
     progress.enter('pack', () => packing.progress())
     const assembled = await sendParts(session, packing, copy, archive === null ? null : new ArchiveAssembly())
     progress.enter('finish')
-    if (copy?.failure) warnings.add({ code: 'local-copy-failed', path: null, message: copy.failure.message })
+    if (copy?.failure) warnings.add(noLocalCopy(copy.failure))
     await warnings.flush()
     progress.stop()
 
@@ -93,14 +93,25 @@ async function select(
   allowed: readonly BytePath[],
   warnings: Warnings,
 ): Promise<Selected> {
-  const wanted = { paths: request.paths.map(bytePathFromBuffer), exclude: excludePatterns(request), allowed }
+  const wanted = {
+    paths: request.paths.map(bytePathFromBuffer),
+    exclude: excludePatterns(session, request),
+    allowed,
+  }
   const selected = await selectInThread(wanted, session.settings.limits.readStallMs, session.channel.ended)
   for (const problem of selected.problems) warnings.add(problem)
   return selected
 }
 
-function excludePatterns(request: Request): string[] {
-  return request.exclude.map((pattern) => textFromBytes(bytePathFromBuffer(pattern)))
+/** The archives that this host keeps itself are no part of it: each would hold those before. */
+function excludePatterns({ settings }: Session, request: Request): string[] {
+  const patterns = request.exclude.map((pattern) => textFromBytes(bytePathFromBuffer(pattern)))
+  const copies = settings.localCopy?.directory.replace(/\/+$/, '').replaceAll(/[^\w/.-]/g, '\\$&')
+  return copies === undefined ? patterns : [...patterns, `${copies}/*.tar.zst`, `${copies}/*.tar.zst.partial`]
+}
+
+function noLocalCopy({ message }: Error): Warning {
+  return { code: 'local-copy-failed', path: null, message: `the host keeps no local copy: ${message}` }
 }
 
 /** `null` where the settings want no copy, or where it cannot be begun: that costs the copy, not the run. */
@@ -113,18 +124,14 @@ async function beginLocalCopy(
   try {
     return await LocalCopy.create(settings.localCopy, archive)
   } catch (error) {
-    warnings.add({ code: 'local-copy-failed', path: null, message: (error as Error).message })
+    warnings.add(noLocalCopy(error as Error))
     return null
   }
 }
 
-function startPacking(
-  { agent, settings, channel }: Session,
-  request: Request,
-  selected: Selected,
-  warnings: Warnings,
-): Packing {
-  const exclude = excludePatterns(request)
+function startPacking(session: Session, request: Request, selected: Selected, warnings: Warnings): Packing {
+  const { agent, settings, channel } = session
+  const exclude = excludePatterns(session, request)
   return new Packing(
     {
       selection: { roots: selected.roots, exclude },

@@ -30,7 +30,7 @@ export interface HostConfig {
   expectEvery?: string
   /** Of zstd, 1 (fast) to 19 (small). */
   compressionLevel?: number
-  /** How often everything is packed anew, like `'30 days'`; never if not given. */
+  /** How often everything is packed anew, like `'30 days'`, in place of what the settings say. */
   fullEvery?: string
   /** What stays of the host's runs, in place of what the settings say. */
   retention?: RetentionConfig
@@ -155,7 +155,7 @@ async function readHost(
       exclude: [...defaults.exclude, ...data.exclude],
       expectEveryMs: data.expectEvery ?? defaults.expectEveryMs,
       compressionLevel: data.compressionLevel ?? defaults.compressionLevel,
-      fullEveryMs: data.fullEvery ?? null,
+      fullEveryMs: data.fullEvery ?? defaults.fullEveryMs,
       retention: data.retention ?? defaults.retention,
       disabled: data.disabled,
     },

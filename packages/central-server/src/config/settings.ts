@@ -42,6 +42,8 @@ export interface Settings {
     expectEvery?: string
     /** Patterns that are left out on every host, besides its own. */
     exclude?: string[]
+    /** How often everything is packed anew, like `'30 days'`; never if not given. */
+    fullEvery?: string
     /** What stays of a host's runs; everything if not given. */
     retention?: RetentionConfig
   }
@@ -70,6 +72,7 @@ export interface HostDefaults {
   compressionLevel: number
   expectEveryMs: number
   exclude: string[]
+  fullEveryMs: number | null
   retention: RetentionPolicy
 }
 
@@ -78,6 +81,7 @@ export const hostDefaults: Readonly<HostDefaults> = {
   compressionLevel: 3,
   expectEveryMs: parseDuration('26 hours')!,
   exclude: [],
+  fullEveryMs: null,
   retention: {},
 }
 
@@ -114,6 +118,7 @@ const settingsSchema = z.strictObject(
           compressionLevel: compressionLevelSchema.default(hostDefaults.compressionLevel),
           expectEvery: durationSchema.default(hostDefaults.expectEveryMs),
           exclude: excludeSchema.default([]),
+          fullEvery: durationSchema.nullable().default(null),
           retention: retentionSchema.default({}),
         },
         'an object',
@@ -157,6 +162,7 @@ function normalize(home: string, data: z.output<typeof settingsSchema>): ServerS
       compressionLevel: defaults.compressionLevel,
       expectEveryMs: defaults.expectEvery,
       exclude: defaults.exclude,
+      fullEveryMs: defaults.fullEvery,
       retention: defaults.retention,
     },
     prune: data.prune,

@@ -24,6 +24,7 @@ export default {
   //   compressionLevel: 3,
   //   expectEvery: '26 hours',
   //   exclude: ['*.tmp'],
+  //   fullEvery: '30 days', // with retention: archives go when all runs since their full one have gone
   //   retention: { daily: 7, weekly: 4, monthly: 12, yearly: 'always' }, // without it, everything stays
   // },
 } satisfies Settings

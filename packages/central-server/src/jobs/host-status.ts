@@ -20,6 +20,13 @@ export interface HostStatus {
   expectEveryMs: number
 }
 
+/** Clocks may differ by so much; a run that lies further ahead proves nothing. */
+const clockToleranceMs = 10 * 60_000
+
+function isRecent(ageMs: number, { expectEveryMs }: Host): boolean {
+  return ageMs >= -clockToleranceMs && ageMs <= expectEveryMs
+}
+
 /** Looks at the catalog only: instant, and without a word to the host. */
 export function hostStatus(catalog: Catalog, host: Host, nowMs: number): HostStatus {
   const good = catalog.lastGoodRun(host.name)
@@ -27,7 +34,7 @@ export function hostStatus(catalog: Catalog, host: Host, nowMs: number): HostSta
   const ageMs = good === null ? Number.POSITIVE_INFINITY : nowMs - good.startedAtMs
   return {
     host: host.name,
-    state: ageMs <= host.expectEveryMs ? 'good' : host.disabled ? 'disabled' : 'late',
+    state: isRecent(ageMs, host) ? 'good' : host.disabled ? 'disabled' : 'late',
     lastGood: good && {
       run: good.id,
       startedAtMs: good.startedAtMs,

@@ -7,7 +7,8 @@ import { hostFolder, type Repository } from './repository.ts'
 
 /*
  * Archives that retention removed stay in `REPO/trash/HOST/NAME` for a while. To get one back, move it to
- * `REPO/archives/HOST/`: the next run of the host takes it into the catalog again.
+ * `REPO/archives/HOST/` with `prune: 'by-hand'` in the settings: the next run of the host takes it into the catalog again,
+ * and `pin` keeps it.
  */
 
 /** Moves an archive to the trash; its time of change becomes the time of its removal. One that is gone already is no error. */

@@ -52,7 +52,7 @@ export function selectInThread(
   return answered.finally(() => {
     clearInterval(stallCheck)
     if (onAbort !== undefined) signal.removeEventListener('abort', onAbort)
-    // Not awaited: a thread that hangs in a system call ends when that returns.
+    // Not awaited: a thread that hangs in a system call ends when that returns. `terminate` makes it count again.
     void worker.terminate()
     worker.unref()
   })
