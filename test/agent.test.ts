@@ -113,6 +113,18 @@ test('the local copy has the bytes of the archive, and only as many are kept as 
   }
 })
 
+test('the local copies are no part of a backup of the folder that holds them', async () => {
+  await using site = await Site.create()
+  const copies = join(site.tree(), 'kept [here]')
+  const host = await makeHost(site, `[local_copy]\ndirectory = "${copies}"\nkeep = 2`)
+  await host.start()
+  assert.equal((await site.run('--full')).code, 0)
+  const { code, ends } = await site.run('--full')
+  assert.equal(code, 0)
+  assert.equal(ends.web1!.counts.files, 2)
+  assert.equal(readdirSync(copies).length, 2)
+})
+
 test('a local copy that cannot be written costs the copy and not the run', async () => {
   await using site = await Site.create()
   const copies = site.at('copies')
