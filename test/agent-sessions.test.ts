@@ -1,12 +1,16 @@
 /** What sessions of one agent have to do with each other: nothing, whatever becomes of one of them. */
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { Channel, dial, type MessageOf } from '@central-backup/protocol'
 import { DeadMount } from '../packages/archive/test/dead-mount.ts'
 import { readWholeArchive } from './harness/archives.ts'
+import { serverCredentials } from './harness/certificates.ts'
+import { authenticationOf, helloOf, requestOf } from './harness/in-process-run.ts'
 import { type Program, patienceMs, startServer } from './harness/program.ts'
-import { readRun, Site } from './harness/site.ts'
+import { readRun, Site, type TestHost } from './harness/site.ts'
 import { fillTree, noise, writeTree } from './harness/tree.ts'
 
 /** Another home of the same authority with a repository of its own: what a second server has. */
@@ -63,6 +67,58 @@ test('several servers are served at a time, and each gets all of the tree', asyn
   )
   const [first, ...rest] = await Promise.all(contents)
   for (const other of rest) assert.deepEqual(other, first)
+})
+
+/** Has the agent pack, up to its summary: what comes then is the test's. */
+async function receiveSummary(host: TestHost): Promise<{ channel: Channel; summary: MessageOf<'summary'> }> {
+  const expect = { role: 'host', name: host.name } as const
+  const credentials = serverCredentials(host.site)
+  const channel = new Channel(await dial({ ...credentials, host: '127.0.0.1', port: host.port, expect }))
+  for (const [message, answer] of [
+    [helloOf(host.site), 'hello'],
+    [authenticationOf(host), 'welcome'],
+    [requestOf(host), 'archive-name'],
+  ] as const) {
+    await channel.send(message)
+    await channel.receive([answer])
+  }
+  for (;;) {
+    const message = await channel.receive(['frame', 'entries', 'warning', 'progress', 'summary'])
+    if (message.type === 'summary') return { channel, summary: message }
+  }
+}
+
+test('a local copy is kept only when the server has confirmed that it has the same', async () => {
+  await using site = await Site.create()
+  writeTree(site.tree('web1'), { file: noise(200_000, 'copied') })
+  const copies = site.at('copies')
+  const host = await site.addHost('web1', { settings: `[local_copy]\ndirectory = "${copies}"\nkeep = 1` })
+  const agent = await host.start()
+  const failed = () => agent.log.filter(({ msg }) => msg?.startsWith('session failed'))
+
+  const silent = await receiveSummary(host)
+  assert.equal(readdirSync(copies).filter((name) => name.endsWith('.partial')).length, 1)
+  silent.channel.destroy()
+  await agent.until(() => failed()[0], 'the end of the first session')
+  assert.deepEqual(readdirSync(copies), [])
+
+  const { channel, summary } = await receiveSummary(host)
+  const digest = Buffer.from(summary.digest!)
+  digest[0]! ^= 1
+  await channel.send({ type: 'stored', digest, archiveBytes: summary.archiveBytes })
+  await assert.rejects(channel.receive(['finished']), { code: 'storage-failed' })
+  await agent.until(() => failed()[1], 'the end of the second session')
+  assert.deepEqual(readdirSync(copies), [])
+
+  const good = await receiveSummary(host)
+  const { digest: stored, archiveBytes } = good.summary
+  await good.channel.send({ type: 'stored', digest: stored!, archiveBytes })
+  const { localCopy } = await good.channel.receive(['finished'])
+  assert.equal(localCopy!.kept, true)
+  assert.deepEqual(readdirSync(copies), [localCopy!.name])
+  const bytes = readFileSync(join(copies, localCopy!.name))
+  assert.deepEqual([createHash('sha256').update(bytes).digest(), bytes.length], [stored, archiveBytes])
+  await good.channel.close()
 })
 
 /** A host whose tree has a folder of files and a mount that does not answer; `null` where there is no such mount. */

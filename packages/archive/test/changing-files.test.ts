@@ -189,7 +189,7 @@ test('a file that is replaced by another between the look and the opening is pac
   assert.deepEqual(warnings, [])
 })
 
-const replacements: [string, (path: Buffer, folder: PackingFolder) => void][] = [
+const replacements: [string, (path: Buffer) => void][] = [
   ['nothing', () => {}],
   ['a link to a secret', (path) => symlinkSync('../outside/secret', path)],
   ['a fifo', (path) => runProgram('mkfifo', [path.toString()])],
@@ -205,7 +205,7 @@ for (const [what, replace] of replacements) {
     const packed = packInPlace([folder.root('tree')], {
       onFound: once(folder, 'tree/m', (path) => {
         rmSync(path)
-        replace(path, folder)
+        replace(path)
       }),
     })
     requireSound(packed, folder)
