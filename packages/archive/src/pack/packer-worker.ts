@@ -13,8 +13,9 @@ import { decodeIndexBatch } from '../index-batch.ts'
 import { frameBytesMax, indexBatchBytesMax } from '../limits.ts'
 import type { NextBaselineBatch } from './baseline.ts'
 import { BlockWriter } from './block-writer.ts'
+import { PackingCancelled } from './file-content.ts'
 import { IndexWriter } from './index-writer.ts'
-import { outcomeOf, PackingCancelled, type PackWarning, packSelection, type Selection } from './packer.ts'
+import { outcomeOf, type PackWarning, packSelection, type Selection } from './packer.ts'
 import { SharedState } from './shared-state.ts'
 
 export interface PackerRequest {

@@ -1,26 +1,16 @@
-import { createHash, hash } from 'node:crypto'
 import { constants } from 'node:fs'
 import type { ArchiveEnd, Counts, Entry, EntryType } from '../entry.ts'
 import { ArchiveError } from '../errors.ts'
 import { checkEntryLimits } from '../index-row.ts'
-import {
-  close,
-  describeErrno,
-  dropPages,
-  errno,
-  FileStatus,
-  isCached,
-  openFileAt,
-  readInto,
-  readLinkAt,
-  rewind,
-} from '../native/libc.ts'
+import { close, describeErrno, errno, FileStatus, openFileAt, readLinkAt } from '../native/libc.ts'
 import { OwnerNames } from '../native/owner-names.ts'
 import { type BytePath, isWithin } from '../path.ts'
 import { encodeEntryHeader, endOfArchive, paddingBytes } from '../tar-header.ts'
 import { Baseline, isUnchanged, type NextBaselineBatch } from './baseline.ts'
 import type { BlockWriter } from './block-writer.ts'
 import { compileExclusion, type Exclusion } from './exclusion.ts'
+import { FileContent, PackingCancelled } from './file-content.ts'
+import { HardLinks } from './hard-links.ts'
 import type { IndexWriter } from './index-writer.ts'
 import type { SharedState } from './shared-state.ts'
 import { type Found, type Root, type Visitor, type WalkProblem, walk } from './walk.ts'
@@ -59,17 +49,6 @@ export interface PackerSinks {
   warn(warning: PackWarning): void
 }
 
-/** A file at least this large is not left in the page cache, unless it was there before. */
-const dropPagesBytesMin = 1024 * 1024
-
-/** Content that is read only to be compared. */
-const scratchBytes = 256 * 1024
-
-const emptyDigest = hash('sha256', '', 'buffer')
-
-/** Ends the walk when the owner of the packer does not want it any more. */
-export class PackingCancelled extends Error {}
-
 /**
  * Walks a selection and turns it into tar stream and index, with synchronous calls: for a thread of its own.
  * What changes, vanishes or cannot be read is told to `warn` and counted, and never ends the run.
@@ -84,17 +63,6 @@ export function packSelection(selection: Selection, sinks: PackerSinks, options:
   if (!listOnly) sinks.blocks.write(endOfArchive)
   sinks.blocks.flush()
   return { counts: packer.counts, hasFiles: packer.hasFiles }
-}
-
-/** The first name of an object that has several, and how many are still to come. */
-interface FirstName {
-  path: BytePath
-  left: number
-}
-
-/** Identifies an object of several names. With the ctime, as the number of an inode may pass to a new file during the run. */
-function linkKey(object: Pick<Entry, 'dev' | 'ino' | 'ctimeSeconds' | 'ctimeNanoseconds'>): string {
-  return `${object.dev}:${object.ino}:${object.ctimeSeconds}:${object.ctimeNanoseconds}`
 }
 
 /** The type of an object as its mode says it; `null` for kinds that Linux does not have. */
@@ -144,9 +112,8 @@ class Packer implements Visitor {
   readonly #baseline: Baseline | null
   readonly #opened = new FileStatus()
   readonly #owners = new OwnerNames()
-  /** First names of objects that have several, until all of those have been seen. */
-  readonly #firstNames = new Map<string, FirstName>()
-  #scratch: Buffer | null = null
+  readonly #hardLinks = new HardLinks()
+  readonly #content: FileContent
 
   constructor(
     selection: Selection,
@@ -159,6 +126,11 @@ class Packer implements Visitor {
     this.#exclusion = exclusion
     this.#sinks = sinks
     this.#listOnly = listOnly
+    this.#content = new FileContent(sinks.blocks, sinks.state, {
+      changed: ({ path }, message) => this.#reportContent('changed', path, message),
+      // Not `problem`: the path was looked at, and does not stand as it did.
+      unreadable: ({ path }, message) => this.#reportContent('unreadable', path, message),
+    })
     this.#baseline = baseline === null ? null : new Baseline(baseline, (entry) => this.#recordGone(entry))
   }
 
@@ -194,13 +166,12 @@ class Packer implements Visitor {
     // Neither is ever a hard link: folders have one name, and every name of a socket is an entry of its own.
     if (type === 'directory' || type === 'socket' || status.nlink < 2)
       return isUnchanged(before, type, status)
-    const key = linkKey(status)
-    const first = this.#firstNames.get(key)
+    const first = this.#hardLinks.firstNameOf(status)
     const same =
-      first === undefined
+      first === null
         ? isUnchanged(before, type, status)
-        : isUnchanged(before, 'hardlink', status) && before.target === first.path
-    if (same) this.#countName(key, first, path, status.nlink)
+        : isUnchanged(before, 'hardlink', status) && before.target === first
+    if (same) this.#hardLinks.meet(status, path)
     return same
   }
 
@@ -300,7 +271,8 @@ class Packer implements Visitor {
     if (this.#packHardLink(entry)) return
     entry.size = status.size
     if (!this.#isWithinLimits(entry)) return
-    if (this.#hasContentOf(before, entry, fd)) {
+    // Only its attributes have changed.
+    if (this.#content.isThatOf(before, entry, fd)) {
       entry.digest = before.digest
       entry.extents = before.extents
       this.counts.files++
@@ -309,37 +281,12 @@ class Packer implements Visitor {
     }
     this.#sinks.blocks.write(encodeEntryHeader(entry))
     const offset = this.#sinks.blocks.offset
-    entry.digest = this.#copyContent(entry, fd)
+    entry.digest = this.#content.copy(entry, fd)
     if (entry.size > 0) entry.extents = [{ archive: null, offset, length: entry.size }]
     this.#sinks.blocks.writeZeros(paddingBytes(entry.size))
-    this.#noticeChange(entry, fd)
+    this.#content.noticeChange(entry, fd)
     this.#countFile(entry)
     this.#index(entry)
-  }
-
-  /**
-   * Whether only the attributes of a file have changed: then its content stays where it is. Reads the file, and has it at
-   * its start again where the content is another.
-   */
-  #hasContentOf(before: Entry | null, entry: Entry, fd: number): before is Entry {
-    if (before?.type !== 'file' || before.digest === null || before.changedWhileRead) return false
-    if (before.size !== entry.size || entry.size === 0) return false
-    const running = createHash('sha256')
-    this.#scratch ??= Buffer.allocUnsafeSlow(scratchBytes)
-    let left = entry.size
-    while (left > 0) {
-      const read = readInto(fd, this.#scratch, 0, Math.min(left, scratchBytes))
-      if (read === -errno.EINTR) continue
-      if (read <= 0) break
-      running.update(this.#scratch.subarray(0, read))
-      left -= read
-      // A server that sees no progress takes the agent for stuck.
-      this.#sinks.state.addContent(read)
-      if (this.#sinks.state.isCancelled) throw new PackingCancelled()
-    }
-    if (left === 0 && running.digest().equals(before.digest)) return true
-    rewind(fd)
-    return false
   }
 
   #recordGone(entry: Entry): void {
@@ -363,105 +310,27 @@ class Packer implements Visitor {
     return true
   }
 
+  #reportContent(code: 'changed' | 'unreadable', path: BytePath, message: string): void {
+    this.counts[code]++
+    this.#sinks.warn({ code, path, message })
+  }
+
   #countFile(entry: Entry): void {
     this.counts.files++
     this.counts.contentBytes += entry.size
   }
 
-  /** Reads exactly `entry.size` bytes into the stream, padded with zeros where there are fewer. Returns their SHA-256. */
-  #copyContent(entry: Entry, fd: number): Uint8Array {
-    if (entry.size === 0) return emptyDigest
-    const { blocks, state } = this.#sinks
-    const large = entry.size >= dropPagesBytesMin
-    const dropAfterwards = large && !isCached(fd)
-    // The usual small file: one read, and hashed in one call.
-    const fits = entry.size <= blocks.block.length - blocks.position
-    const running = fits ? null : createHash('sha256')
-    let digest: Uint8Array | null = null
-    for (let left = entry.size; left > 0; ) {
-      const { block, position } = blocks
-      const wanted = Math.min(left, block.length - position)
-      const length = this.#fill(entry, fd, block, position, wanted)
-      const piece = block.subarray(position, position + length)
-      if (running === null) digest = hash('sha256', piece, 'buffer')
-      else running.update(piece)
-      left -= length
-      state.addContent(length)
-      if (state.isCancelled) throw new PackingCancelled()
-      blocks.advance(length)
-      if (dropAfterwards) dropPages(fd, entry.size - left)
-    }
-    return digest ?? running!.digest()
-  }
-
-  /** Fills `length` bytes of the block from the file. Where it ends early or fails, the rest is zeros and reported. */
-  #fill(entry: Entry, fd: number, block: Buffer, position: number, length: number): number {
-    let filled = 0
-    while (filled < length) {
-      const read = readInto(fd, block, position + filled, length - filled)
-      if (read === -errno.EINTR) continue
-      if (read <= 0) {
-        block.fill(0, position + filled, position + length)
-        this.#reportShort(entry, read)
-        return length
-      }
-      filled += read
-    }
-    return length
-  }
-
-  #reportShort(entry: Entry, read: number): void {
-    if (entry.changedWhileRead) return
-    entry.changedWhileRead = true
-    if (read < 0) {
-      // Not `problem`: the path was looked at, and does not stand as it did.
-      this.counts.unreadable++
-      const message = `cannot read the file: ${describeErrno(read)}; the rest was filled with zeros`
-      this.#sinks.warn({ code: 'unreadable', path: entry.path, message })
-      return
-    }
-    this.counts.changed++
-    const message = 'the file became shorter while it was read; the rest was filled with zeros'
-    this.#sinks.warn({ code: 'changed', path: entry.path, message })
-  }
-
-  #noticeChange(entry: Entry, fd: number): void {
-    const status = this.#opened
-    if (entry.changedWhileRead || status.ofDescriptor(fd) < 0) return
-    const { mtimeSeconds, mtimeNanoseconds, ctimeSeconds, ctimeNanoseconds, size } = status
-    const sameContent =
-      size === entry.size &&
-      mtimeSeconds === entry.mtimeSeconds &&
-      mtimeNanoseconds === entry.mtimeNanoseconds
-    if (sameContent && ctimeSeconds === entry.ctimeSeconds && ctimeNanoseconds === entry.ctimeNanoseconds)
-      return
-    entry.changedWhileRead = !sameContent
-    if (sameContent) return
-    this.counts.changed++
-    const message =
-      size > entry.size
-        ? 'the file grew while it was read; it was cut at its first size'
-        : 'the file was written to while it was read'
-    this.#sinks.warn({ code: 'changed', path: entry.path, message })
-  }
-
   /** Writes a further name of an object that was packed before. False where this is the first. */
   #packHardLink(entry: Entry): boolean {
     if (entry.nlink < 2) return false
-    const key = linkKey(entry)
-    const first = this.#firstNames.get(key)
-    this.#countName(key, first, entry.path, entry.nlink)
-    if (first === undefined) return false
+    const first = this.#hardLinks.firstNameOf(entry)
+    this.#hardLinks.meet(entry, entry.path)
+    if (first === null) return false
     entry.type = 'hardlink'
-    entry.target = first.path
+    entry.target = first
     this.counts.hardlinks++
     this.#writeEntry(entry)
     return true
-  }
-
-  #countName(key: string, first: FirstName | undefined, path: BytePath, nlink: number): void {
-    if (first === undefined) this.#firstNames.set(key, { path, left: nlink - 1 })
-    else if (--first.left === 0) this.#firstNames.delete(key)
   }
 
   /** What the format cannot hold must not begin in the tar stream either. */

@@ -1,0 +1,138 @@
+import { createHash, hash } from 'node:crypto'
+import type { Entry } from '../entry.ts'
+import { describeErrno, dropPages, errno, FileStatus, isCached, readInto, rewind } from '../native/libc.ts'
+import type { BlockWriter } from './block-writer.ts'
+import type { SharedState } from './shared-state.ts'
+
+/** A file at least this large is not left in the page cache, unless it was there before. */
+const dropPagesBytesMin = 1024 * 1024
+
+/** Content that is read only to be compared. */
+const scratchBytes = 256 * 1024
+
+const emptyDigest = hash('sha256', '', 'buffer')
+
+/** Ends the walk when the owner of the packer does not want it any more. */
+export class PackingCancelled extends Error {}
+
+/** What is told of a file whose content did not stand still; its entry is marked by then. */
+export interface ContentObserver {
+  /** It is a mixture of two states, cut or padded to the size that it had. */
+  changed(entry: Entry, message: string): void
+  /** What could not be read is zeros. */
+  unreadable(entry: Entry, message: string): void
+}
+
+/** Reads the content of open files: into the tar stream, or only to compare it. */
+export class FileContent {
+  readonly #blocks: BlockWriter
+  readonly #state: SharedState
+  readonly #observer: ContentObserver
+  readonly #after = new FileStatus()
+  #scratch: Buffer | null = null
+
+  constructor(blocks: BlockWriter, state: SharedState, observer: ContentObserver) {
+    this.#blocks = blocks
+    this.#state = state
+    this.#observer = observer
+  }
+
+  /**
+   * Whether the content is still what it was before, so that it can stay where it is. Reads the file, and has it at its
+   * start again where the content is another.
+   */
+  isThatOf(before: Entry | null, entry: Entry, fd: number): before is Entry {
+    if (before?.type !== 'file' || before.digest === null || before.changedWhileRead) return false
+    if (before.size !== entry.size || entry.size === 0) return false
+    const running = createHash('sha256')
+    this.#scratch ??= Buffer.allocUnsafeSlow(scratchBytes)
+    let left = entry.size
+    while (left > 0) {
+      const read = readInto(fd, this.#scratch, 0, Math.min(left, scratchBytes))
+      if (read === -errno.EINTR) continue
+      if (read <= 0) break
+      running.update(this.#scratch.subarray(0, read))
+      left -= read
+      // A server that sees no progress takes the agent for stuck.
+      this.#count(read)
+    }
+    if (left === 0 && running.digest().equals(before.digest)) return true
+    rewind(fd)
+    return false
+  }
+
+  /** Reads exactly `entry.size` bytes into the stream, padded with zeros where there are fewer. Returns their SHA-256. */
+  copy(entry: Entry, fd: number): Uint8Array {
+    if (entry.size === 0) return emptyDigest
+    const blocks = this.#blocks
+    const large = entry.size >= dropPagesBytesMin
+    const dropAfterwards = large && !isCached(fd)
+    // The usual small file: one read, and hashed in one call.
+    const fits = entry.size <= blocks.block.length - blocks.position
+    const running = fits ? null : createHash('sha256')
+    let digest: Uint8Array | null = null
+    for (let left = entry.size; left > 0; ) {
+      const { block, position } = blocks
+      const length = Math.min(left, block.length - position)
+      this.#fill(entry, fd, block, position, length)
+      const piece = block.subarray(position, position + length)
+      if (running === null) digest = hash('sha256', piece, 'buffer')
+      else running.update(piece)
+      left -= length
+      this.#count(length)
+      blocks.advance(length)
+      if (dropAfterwards) dropPages(fd, entry.size - left)
+    }
+    return digest ?? running!.digest()
+  }
+
+  /** Compares the file with what it was before it was read, and marks the entry where its content may be of two states. */
+  noticeChange(entry: Entry, fd: number): void {
+    const status = this.#after
+    if (entry.changedWhileRead || status.ofDescriptor(fd) < 0) return
+    const { mtimeSeconds, mtimeNanoseconds, size } = status
+    // Not the ctime: a chmod or a new link changes it, and no content.
+    const sameContent =
+      size === entry.size &&
+      mtimeSeconds === entry.mtimeSeconds &&
+      mtimeNanoseconds === entry.mtimeNanoseconds
+    if (sameContent) return
+    entry.changedWhileRead = true
+    const message =
+      size > entry.size
+        ? 'the file grew while it was read; it was cut at its first size'
+        : 'the file was written to while it was read'
+    this.#observer.changed(entry, message)
+  }
+
+  /** Fills `length` bytes of the block from the file. Where it ends early or fails, the rest is zeros and reported. */
+  #fill(entry: Entry, fd: number, block: Buffer, position: number, length: number): void {
+    for (let filled = 0; filled < length; ) {
+      const read = readInto(fd, block, position + filled, length - filled)
+      if (read === -errno.EINTR) continue
+      if (read <= 0) {
+        block.fill(0, position + filled, position + length)
+        this.#reportShort(entry, read)
+        return
+      }
+      filled += read
+    }
+  }
+
+  #reportShort(entry: Entry, read: number): void {
+    if (entry.changedWhileRead) return
+    entry.changedWhileRead = true
+    if (read < 0) {
+      const message = `cannot read the file: ${describeErrno(read)}; the rest was filled with zeros`
+      this.#observer.unreadable(entry, message)
+    } else {
+      const message = 'the file became shorter while it was read; the rest was filled with zeros'
+      this.#observer.changed(entry, message)
+    }
+  }
+
+  #count(bytes: number): void {
+    this.#state.addContent(bytes)
+    if (this.#state.isCancelled) throw new PackingCancelled()
+  }
+}
