@@ -55,6 +55,7 @@ export function honestPack(request: MessageOf<'backup'>): Pack {
         changed: 0,
         vanished: 0,
         unreadable: 0,
+        attributes: 0,
         contentBytes: 200_011,
       },
       finishedAtMs: startedAtMs + 1,

@@ -51,8 +51,15 @@ export interface Entry {
   target: BytePath | null
   /** Of a device only. */
   device: { major: number; minor: number } | null
-  /** Names and values of extended attributes. */
+  /** Names (one character a byte) and values of extended attributes, ACLs and capabilities among them; `null` for none. */
   xattrs: ReadonlyMap<string, Uint8Array> | null
+  /**
+   * Inode flags as `inodeFlags` names them, of files and directories; `null` for other types, and where the file system
+   * has none.
+   */
+  flags: number | null
+  /** Project that the object counts for in quotas; 0 for none. */
+  project: number
   /** SHA-256 of the content; files only. */
   digest: Uint8Array | null
   /** In order; their lengths add up to `size` where the entry is a file. */
@@ -62,6 +69,33 @@ export interface Entry {
   /** Packed only because something below it was selected, so that a restore can make it again as it was. */
   ancestor: boolean
 }
+
+/**
+ * Inode flags that are kept: those of ioctl_iflags(2) that can be set. What the kernel keeps for itself there, like the
+ * layout of a file on its disk, is not among them.
+ */
+export const inodeFlags = {
+  'secure-deletion': 0x1,
+  undeletable: 0x2,
+  compressed: 0x4,
+  sync: 0x8,
+  immutable: 0x10,
+  'append-only': 0x20,
+  nodump: 0x40,
+  noatime: 0x80,
+  uncompressed: 0x400,
+  'journalled-data': 0x4000,
+  notail: 0x8000,
+  dirsync: 0x1_0000,
+  'top-of-hierarchy': 0x2_0000,
+  nocow: 0x80_0000,
+  dax: 0x200_0000,
+  'inherit-project': 0x2000_0000,
+  casefold: 0x4000_0000,
+} as const
+
+/** All of `inodeFlags`. */
+export const inodeFlagsMask: number = Object.values(inodeFlags).reduce((all, flag) => all | flag, 0)
 
 /** Outcome of a run, in the words of the design; from best to worst. */
 export const outcomes = ['complete', 'complete-with-changes', 'incomplete', 'failed'] as const
@@ -112,6 +146,8 @@ export interface Counts {
   vanished: number
   /** Could not be read. */
   unreadable: number
+  /** Came without some of their attributes, which could not be read. */
+  attributes: number
   /** Bytes of file content. */
   contentBytes: number
 }

@@ -22,6 +22,7 @@ const countKeys: readonly (keyof Counts)[] = [
   'changed',
   'vanished',
   'unreadable',
+  'attributes',
   'contentBytes',
 ]
 

@@ -1,4 +1,4 @@
-import { type Entry, type EntryType, type Extent, entryTypes } from './entry.ts'
+import { type Entry, type EntryType, type Extent, entryTypes, inodeFlagsMask } from './entry.ts'
 import { ArchiveError } from './errors.ts'
 import {
   archiveNameBytesMax,
@@ -25,7 +25,7 @@ import {
 
 /** One entry as a row of an index batch: an array with a fixed place for each field (docs/archive-format.md). */
 
-const rowFields = 21
+const rowFields = 23
 const digestBytes = 32
 
 const typeCodes = Object.fromEntries(entryTypes.map((type, code) => [type, code])) as Record<
@@ -82,7 +82,7 @@ export function archiveBytesMax(name: string): number {
 
 /** At least what `writeRow` writes for the entry. */
 export function rowBytesMax(entry: Entry): number {
-  let bytes = 224 + entry.path.length + entry.user.length + entry.group.length + entry.extents.length * 28
+  let bytes = 240 + entry.path.length + entry.user.length + entry.group.length + entry.extents.length * 28
   if (entry.target !== null) bytes += entry.target.length
   if (entry.xattrs !== null)
     for (const [name, value] of entry.xattrs) bytes += 11 + name.length + value.length
@@ -116,6 +116,9 @@ export function writeRow(writer: MsgpackWriter, entry: Entry, archives: ArchiveT
     writer.integer(entry.device.minor)
   }
   writeXattrs(writer, entry.xattrs)
+  if (entry.flags === null) writer.nil()
+  else writer.integer(entry.flags)
+  writer.integer(entry.project)
   if (entry.digest === null) writer.nil()
   else writer.bytes(entry.digest)
   writeExtents(writer, entry.extents, archives)
@@ -218,6 +221,8 @@ export function readRow(reader: MsgpackReader, archives: readonly string[], kind
     target: readTarget(reader, type, path),
     device: readDevice(reader, type),
     xattrs: readXattrs(reader),
+    flags: readFlags(reader, type),
+    project: reader.unsigned(idMax, 'project'),
     digest: null,
     extents: [],
     changedWhileRead: false,
@@ -288,6 +293,14 @@ function readXattrs(reader: MsgpackReader): Entry['xattrs'] {
     xattrs.set(name, value)
   }
   return xattrs
+}
+
+function readFlags(reader: MsgpackReader, type: EntryType): number | null {
+  if (reader.nil()) return null
+  if (type !== 'file' && type !== 'directory') throw reader.error(`flags: a ${type} has none`)
+  const flags = reader.unsigned(inodeFlagsMask, 'flags')
+  if ((flags & ~inodeFlagsMask) !== 0) throw reader.error('flags: some that are not known')
+  return flags
 }
 
 /** Digest and extents, which together with the size are there for files and for nothing else. */

@@ -1,3 +1,4 @@
+import { aclKeywords, aclText } from './acl-text.ts'
 import type { Entry, EntryType } from './entry.ts'
 import { ArchiveError } from './errors.ts'
 import { fileBytesMax } from './limits.ts'
@@ -263,7 +264,12 @@ function paxRecords(entry: Entry, withMtime: boolean): Buffer[] {
     // Other bytes make bsdtar fail in some locales; the number of the owner is there, and the name is in the index.
     if (/^[\x20-\x7e]+$/.test(name)) records.push(paxRecord(keyword, bufferFromBytePath(name)))
   }
-  for (const [name, value] of entry.xattrs ?? []) records.push(paxRecord(xattrKeyword(name), value))
+  for (const [name, value] of entry.xattrs ?? []) {
+    records.push(paxRecord(xattrKeyword(name), value))
+    const keyword = aclKeywords.get(name)
+    const text = keyword === undefined ? null : aclText(value)
+    if (text !== null) records.push(paxRecord(keyword!, Buffer.from(text)))
+  }
   return records
 }
 

@@ -1,5 +1,12 @@
 import fc from 'fast-check'
-import type { BytePath, Entry, EntryType, Extent, Gone } from '../src/index.ts'
+import {
+  type BytePath,
+  type Entry,
+  type EntryType,
+  type Extent,
+  type Gone,
+  inodeFlags,
+} from '../src/index.ts'
 
 /** Random values of the types of the package, for property tests: every value that the format allows can come. */
 
@@ -42,6 +49,11 @@ const xattrs = fc.oneof(
     .map((pairs) => new Map(pairs)),
 )
 
+const flags = fc.oneof(
+  fc.constant(null),
+  fc.subarray(Object.values(inodeFlags)).map((bits) => bits.reduce((all, bit) => all | bit, 0)),
+)
+
 const attributes = fc.record({
   mode: fc.nat(0o7777),
   uid: id,
@@ -56,6 +68,7 @@ const attributes = fc.record({
   dev: unsigned64,
   nlink: id,
   xattrs,
+  project: id,
   changedWhileRead: fc.boolean(),
   ancestor: fc.boolean(),
 })
@@ -100,14 +113,15 @@ const types: EntryType[] = [
 ]
 
 export const entry: fc.Arbitrary<Entry> = fc
-  .record({ path, type: fc.constantFrom(...types), attributes, content, device, target: path })
-  .map(({ path, type, attributes, content, device, target }) => {
+  .record({ path, type: fc.constantFrom(...types), attributes, flags, content, device, target: path })
+  .map(({ path, type, attributes, flags, content, device, target }) => {
     const isFile = type === 'file'
     const links: Partial<Record<EntryType, string>> = { symlink: target, hardlink: '\x01' }
     return {
       path: type === 'hardlink' ? (`\x02${path}` as BytePath) : path,
       type,
       ...attributes,
+      flags: isFile || type === 'directory' ? flags : null,
       size: isFile ? content.extents.reduce((sum, { length }) => sum + length, 0) : 0,
       target: (links[type] ?? null) as BytePath | null,
       device: type.endsWith('device') ? device : null,

@@ -79,6 +79,8 @@ test('a batch is the msgpack that the format describes', () => {
   ]
   hosts.size = 3
   hosts.xattrs = new Map([['user.a', Buffer.from([1])]])
+  hosts.flags = 0x10
+  hosts.project = 77
   hosts.ancestor = true
   const disk = other('dev/sda', 'block-device', {
     device: { major: 8, minor: 0 },
@@ -123,7 +125,7 @@ test('a batch is the msgpack that the format describes', () => {
       987_654_321,
     ]
       .concat([4711, 2049, 1])
-      .concat([null, [8, 0], null, null, [], 1] as never[]),
+      .concat([null, [8, 0], null, null, 0, null, [], 1] as never[]),
     [
       asBuffer('etc/hosts'),
       0,
@@ -143,6 +145,8 @@ test('a batch is the msgpack that the format describes', () => {
         null,
         null,
         [[asBuffer('user.a'), Buffer.from([1])]],
+        0x10,
+        77,
         hosts.digest,
         [
           [1, 2 ** 40, 1],
@@ -232,7 +236,31 @@ test('rows that no encoder makes are refused', () => {
   const row = (changes: Record<number, unknown> = {}): unknown[] => {
     const path = Buffer.from('f')
     const none = Buffer.alloc(0)
-    const fields = [path, 4, 0o644, 0, 0, none, none, 0, 1, 0, 1, 0, 1, 1, 1, null, null, null, null, [], 0]
+    const fields = [
+      path,
+      4,
+      0o644,
+      0,
+      0,
+      none,
+      none,
+      0,
+      1,
+      0,
+      1,
+      0,
+      1,
+      1,
+      1,
+      null,
+      null,
+      null,
+      null,
+      0,
+      null,
+      [],
+      0,
+    ]
     return Object.assign(fields, changes)
   }
   const decode = (row: unknown[]) =>
@@ -247,7 +275,10 @@ test('rows that no encoder makes are refused', () => {
     'a type without a meaning': row({ 1: 8 }),
     'a fraction': row({ 7: 0.5 }),
     'a negative size': row({ 7: -1 }),
-    'a mark without a meaning': row({ 20: 4 }),
+    'a mark without a meaning': row({ 22: 4 }),
+    'flags of a fifo': row({ 18: 0x10 }),
+    'a flag without a meaning': row({ 1: 1, 18: 0x8_0000 }),
+    'a project of more than 32 bits': row({ 19: 2 ** 32 }),
     'the same attribute twice': row({
       17: [
         [name, name],
@@ -261,8 +292,8 @@ test('rows that no encoder makes are refused', () => {
         [Buffer.from('user.b'), half],
       ],
     }),
-    'an extent of two numbers': row({ 19: [[0, 1]] }),
-    'an archive without a name': row({ 1: 0, 7: 1, 18: Buffer.alloc(32), 19: [[1, 0, 1]] }),
+    'an extent of two numbers': row({ 21: [[0, 1]] }),
+    'an archive without a name': row({ 1: 0, 7: 1, 20: Buffer.alloc(32), 21: [[1, 0, 1]] }),
   }
   for (const [what, fields] of Object.entries(wrong)) assert.equal(decode(fields), 'index-invalid', what)
 })

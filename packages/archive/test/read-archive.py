@@ -88,7 +88,7 @@ def exact(value):
 
 def read_entry(row, archives):
     (path, kind, mode, uid, gid, user, group, size, mtime, mtime_ns, ctime, ctime_ns, ino, dev, nlink,
-     target, device, xattrs, digest, extents, marks) = row
+     target, device, xattrs, flags, project, digest, extents, marks) = row
     return {
         'path': text(path), 'type': TYPES[kind], 'mode': mode, 'uid': uid, 'gid': gid,
         'user': text(user), 'group': text(group), 'size': size,
@@ -97,6 +97,7 @@ def read_entry(row, archives):
         'target': None if target is None else text(target),
         'device': None if device is None else {'major': device[0], 'minor': device[1]},
         'xattrs': None if xattrs is None else {name.decode('latin1'): value.hex() for name, value in xattrs},
+        'flags': flags, 'project': project,
         'digest': None if digest is None else digest.hex(),
         'extents': [{'archive': archives[number - 1] if number else None, 'offset': offset, 'length': length}
                     for number, offset, length in extents],

@@ -122,6 +122,7 @@ function endOf(entries: readonly Entry[], gone: number, outcome: Outcome, finish
     changed: 0,
     vanished: 0,
     unreadable: 0,
+    attributes: 0,
     contentBytes: entries.reduce((sum, { size }) => sum + size, 0),
   }
   return { outcome, counts, finishedAtMs }

@@ -65,6 +65,7 @@ const countsSchema = z.strictObject({
   changed: count,
   vanished: count,
   unreadable: count,
+  attributes: count,
   contentBytes: count,
 })
 

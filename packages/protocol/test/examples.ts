@@ -18,6 +18,7 @@ export const counts = {
   changed: 1,
   vanished: 0,
   unreadable: 0,
+  attributes: 0,
   contentBytes: 5_000_000_000,
 }
 

@@ -101,6 +101,7 @@ class Packer implements Visitor {
     changed: 0,
     vanished: 0,
     unreadable: 0,
+    attributes: 0,
     contentBytes: 0,
   }
   /** Anything but folders was visited. */
@@ -383,6 +384,8 @@ class Packer implements Visitor {
       target: null,
       device: null,
       xattrs: null,
+      flags: null,
+      project: 0,
       digest: null,
       extents: [],
       changedWhileRead: false,

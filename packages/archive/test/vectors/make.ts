@@ -13,6 +13,7 @@ import {
   type Entry,
   type Gone,
   type IndexBatch,
+  inodeFlags,
   textFromBytes,
 } from '../../src/index.ts'
 import {
@@ -55,6 +56,7 @@ const example: Vector = {
         changed: 0,
         vanished: 0,
         unreadable: 0,
+        attributes: 0,
         contentBytes: 6,
       },
     },
@@ -128,7 +130,17 @@ export function everyKindOfMember(): Member[] {
       xattrs: new Map([
         ['user.a=b%', Buffer.from([0, 255, 10])],
         ['user.empty', Buffer.alloc(0)],
+        ['user.b\nc\xe9', Buffer.from('d')],
+        [
+          'system.posix_acl_access',
+          Buffer.from(
+            '0200000001000600ffffffff02000600e803000004000400ffffffff10000600ffffffff20000400ffffffff',
+            'hex',
+          ),
+        ],
       ]),
+      flags: inodeFlags.immutable | inodeFlags.nodump | inodeFlags.casefold,
+      project: 4_294_967_295,
     }),
     other('run/fifo', 'fifo', { mode: 0o600 }),
     other('run/socket', 'socket'),

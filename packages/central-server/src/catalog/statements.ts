@@ -54,7 +54,7 @@ const versionColumns = [
     'device_major',
     'device_minor',
   ],
-  ...['xattrs', 'digest', 'content_run', 'content_offset', 'content_pieces', 'marks'],
+  ...['xattrs', 'flags', 'project', 'digest', 'content_run', 'content_offset', 'content_pieces', 'marks'],
 ]
 
 const selectVersions =

@@ -24,6 +24,8 @@ export interface VersionRow {
   device_major: number | null
   device_minor: number | null
   xattrs: string | null
+  flags: number | null
+  project: number
   digest: Buffer | null
   content_run: number | null
   content_offset: number | null
@@ -77,6 +79,8 @@ export function toVersionValues(
     entry.device?.major ?? null,
     entry.device?.minor ?? null,
     entry.xattrs === null ? null : encodeXattrs(entry.xattrs),
+    entry.flags,
+    entry.project,
     entry.digest,
     single ? runOf(piece!) : null,
     single ? piece!.offset : null,
@@ -106,6 +110,8 @@ export function toEntry(row: VersionRow, archiveOf: (run: number) => string): En
     target: row.target === null ? null : (row.target.toString('latin1') as BytePath),
     device: row.device_major === null ? null : { major: row.device_major, minor: row.device_minor! },
     xattrs: row.xattrs === null ? null : decodeXattrs(row.xattrs),
+    flags: row.flags,
+    project: row.project,
     digest: row.digest,
     extents: extentsOf(row, archiveOf),
     changedWhileRead: (row.marks & changedWhileReadMark) !== 0,

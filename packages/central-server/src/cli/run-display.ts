@@ -89,6 +89,15 @@ function lineObserver(print: (line: string) => void, name: string): (progress: P
   }
 }
 
+type Mishap = keyof typeof mishapNames
+
+const mishapNames = {
+  changed: 'changed',
+  vanished: 'vanished',
+  unreadable: 'unreadable',
+  attributes: 'without some attributes',
+} as const
+
 /** What a person wants to know of a host that is done, the first line saying it all. */
 export function describeEnd(result: HostResult): string[] {
   const { host, outcome, error, counts, contentBytes, archive, localCopy } = result
@@ -103,9 +112,11 @@ export function describeEnd(result: HostResult): string[] {
     lines.push(
       `${host}: ${formatCount(counts.unchanged ?? 0)} unchanged, ${formatCount(counts.gone ?? 0)} gone`,
     )
-  const mishaps = (['changed', 'vanished', 'unreadable'] as const).filter((name) => (counts[name] ?? 0) > 0)
-  if (mishaps.length > 0)
-    lines.push(`${host}: ${mishaps.map((name) => `${formatCount(counts[name]!)} ${name}`).join(', ')}`)
+  const mishaps = Object.entries(mishapNames).filter(([name]) => (counts[name as Mishap] ?? 0) > 0)
+  if (mishaps.length > 0) {
+    const told = mishaps.map(([name, shown]) => `${formatCount(counts[name as Mishap]!)} ${shown}`)
+    lines.push(`${host}: ${told.join(', ')}`)
+  }
   if (localCopy?.kept === false)
     lines.push(`${host}: no local copy: ${localCopy.error ?? 'the host does not say why'}`)
   return lines.map(printable)

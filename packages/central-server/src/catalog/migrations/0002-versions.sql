@@ -44,6 +44,9 @@ CREATE TABLE versions (
   device_minor    INTEGER,
   -- JSON: [[name, value in base64], ...]
   xattrs          TEXT,
+  -- inode flags, as the index has them; NULL where they are not known
+  flags           INTEGER,
+  project         INTEGER NOT NULL,
   digest          BLOB,
   -- the run whose archive has the content, and where its tar stream has it
   content_run     INTEGER,
