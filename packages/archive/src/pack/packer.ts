@@ -6,6 +6,7 @@ import { close, describeErrno, errno, FileStatus, openFileAt, readLinkAt } from 
 import { OwnerNames } from '../native/owner-names.ts'
 import { type BytePath, isWithin } from '../path.ts'
 import { encodeEntryHeader, endOfArchive, paddingBytes } from '../tar-header.ts'
+import { AttributeReader } from './attributes.ts'
 import { Baseline, isUnchanged, type NextBaselineBatch } from './baseline.ts'
 import type { BlockWriter } from './block-writer.ts'
 import { compileExclusion, type Exclusion } from './exclusion.ts'
@@ -22,7 +23,7 @@ export interface Selection {
   exclude: readonly string[]
 }
 
-export type PackWarningCode = 'vanished' | 'unreadable' | 'changed' | 'excluded'
+export type PackWarningCode = 'vanished' | 'unreadable' | 'changed' | 'attributes' | 'excluded'
 
 /** Something in the tree that did not come whole. */
 export interface PackWarning {
@@ -115,6 +116,7 @@ class Packer implements Visitor {
   readonly #owners = new OwnerNames()
   readonly #hardLinks = new HardLinks()
   readonly #content: FileContent
+  readonly #attributes: AttributeReader
 
   constructor(
     selection: Selection,
@@ -128,9 +130,12 @@ class Packer implements Visitor {
     this.#sinks = sinks
     this.#listOnly = listOnly
     this.#content = new FileContent(sinks.blocks, sinks.state, {
-      changed: ({ path }, message) => this.#reportContent('changed', path, message),
+      changed: ({ path }, message) => this.#reportObject('changed', path, message),
       // Not `problem`: the path was looked at, and does not stand as it did.
-      unreadable: ({ path }, message) => this.#reportContent('unreadable', path, message),
+      unreadable: ({ path }, message) => this.#reportObject('unreadable', path, message),
+    })
+    this.#attributes = new AttributeReader(({ path }, message) => {
+      this.#reportObject('attributes', path, message)
     })
     this.#baseline = baseline === null ? null : new Baseline(baseline, (entry) => this.#recordGone(entry))
   }
@@ -183,15 +188,13 @@ class Packer implements Visitor {
         else this.#packFile(found, before)
         break
       case constants.S_IFDIR:
-        this.counts.directories++
-        this.#writeEntry(this.#entry(found, 'directory', found.status))
+        this.#packFolder(found)
         break
       case constants.S_IFLNK:
         this.#packLink(found, before)
         break
       case constants.S_IFSOCK:
-        this.counts.sockets++
-        this.#index(this.#entry(found, 'socket', found.status))
+        this.#packSocket(found)
         break
       case constants.S_IFIFO:
         this.#packSpecial(found, 'fifo')
@@ -207,9 +210,24 @@ class Packer implements Visitor {
     }
   }
 
+  #packFolder(found: Found): void {
+    const entry = this.#entry(found, 'directory', found.status)
+    if (!this.#listOnly && !found.sealed) this.#attributes.ofFolder(entry, found.directory, found.name)
+    this.counts.directories++
+    this.#writeEntry(entry)
+  }
+
+  #packSocket(found: Found): void {
+    const entry = this.#entry(found, 'socket', found.status)
+    this.#readNamed(entry, found)
+    this.counts.sockets++
+    this.#index(entry)
+  }
+
   #packSpecial(found: Found, type: EntryType): void {
     const entry = this.#entry(found, type, found.status)
     if (this.#packHardLink(entry)) return
+    this.#readNamed(entry, found)
     if (type !== 'fifo') entry.device = { major: found.status.deviceMajor, minor: found.status.deviceMinor }
     this.counts.specials++
     this.#writeEntry(entry)
@@ -225,6 +243,7 @@ class Packer implements Visitor {
     }
     const entry = this.#entry(found, 'symlink', found.status)
     if (this.#packHardLink(entry)) return
+    this.#readNamed(entry, found)
     entry.target = target
     this.counts.symlinks++
     this.#writeEntry(entry)
@@ -272,6 +291,7 @@ class Packer implements Visitor {
     if (this.#packHardLink(entry)) return
     entry.size = status.size
     if (!this.#isWithinLimits(entry)) return
+    this.#attributes.ofOpen(entry, fd)
     // Only its attributes have changed.
     if (this.#content.isThatOf(before, entry, fd)) {
       entry.digest = before.digest
@@ -311,7 +331,11 @@ class Packer implements Visitor {
     return true
   }
 
-  #reportContent(code: 'changed' | 'unreadable', path: BytePath, message: string): void {
+  #readNamed(entry: Entry, { directory, name }: Found): void {
+    if (!this.#listOnly) this.#attributes.ofName(entry, directory, name)
+  }
+
+  #reportObject(code: 'changed' | 'unreadable' | 'attributes', path: BytePath, message: string): void {
     this.counts[code]++
     this.#sinks.warn({ code, path, message })
   }

@@ -28,6 +28,11 @@ export interface Found {
   status: FileStatus
   /** It was not selected itself, but something below it was. */
   ancestor: boolean
+  /**
+   * A folder that is not gone into, as another file system begins there: no more may be asked of it than `status` tells,
+   * since that one may hang.
+   */
+  sealed: boolean
 }
 
 /** What happened to a path that could not be packed as it should. */
@@ -109,7 +114,14 @@ class TreeWalk {
   constructor(exclusion: Exclusion, visitor: Visitor) {
     this.#exclusion = exclusion
     this.#visitor = visitor
-    this.#found = { path: root, directory: -1, name: this.#name, status: this.#status, ancestor: false }
+    this.#found = {
+      path: root,
+      directory: -1,
+      name: this.#name,
+      status: this.#status,
+      ancestor: false,
+      sealed: false,
+    }
   }
 
   run(top: Branch): void {

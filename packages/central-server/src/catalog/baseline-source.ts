@@ -40,7 +40,8 @@ export class Baseline {
     })
     if (rows.length === 0) return null
     for (const row of rows) {
-      if (!this.#encoder.add(toEntry(row, this.#archiveOf))) break
+      // The ctime tells whether they have changed.
+      if (!this.#encoder.add({ ...toEntry(row, this.#archiveOf), xattrs: null })) break
       this.#after = row.path
     }
     const batch = this.#encoder.take()
