@@ -6,7 +6,6 @@ import { once } from 'node:events'
 import {
   chmodSync,
   closeSync,
-  ftruncateSync,
   lchownSync,
   linkSync,
   mkdirSync,
@@ -256,7 +255,8 @@ async function listWithAll(
     const listed = list(tar).map(({ path }) => path)
     assert.deepEqual(listed.sort(), paths, program)
   }
-  const listed = (await listWithTarStream(tar)).map(({ path }) => path)
+  // It knows no sparse files, and sees them under the name that they have for such readers.
+  const listed = (await listWithTarStream(tar)).map(({ path }) => path.replace('/GNUSparseFile.0/', '/'))
   assert.deepEqual(listed.sort(), paths.map((path) => Buffer.from(path, 'latin1').toString()).sort())
 }
 
@@ -328,12 +328,14 @@ test('paths of more than 4,096 bytes are in the archive, and come back from it',
   }
 })
 
-/** Content at places of a file that is zeros otherwise. Returns the SHA-256 of the whole, in hex. */
-function writeSparse(file: string, bytes: number, contents: ReadonlyMap<number, Buffer>): string {
+/**
+ * Content at places of a file that is zeros otherwise, and has room on the disk for all of them. Returns the SHA-256 of the
+ * whole, in hex.
+ */
+function writeLarge(file: string, bytes: number, contents: ReadonlyMap<number, Buffer>): string {
   const digest = createHash('sha256')
   const zeros = Buffer.alloc(16 * 2 ** 20)
-  const fd = openSync(file, 'w')
-  ftruncateSync(fd, bytes)
+  const fd = openSync(file, 'r+')
   let at = 0
   const hashZerosUpTo = (end: number) => {
     for (; at < end; at += Math.min(zeros.length, end - at))
@@ -358,7 +360,10 @@ test('a file of 9 GiB is all in the archive, and all of it comes back', async (t
   // Something in places that 32 and 33 bits cannot count.
   const places = [0, 2 ** 32 - 5, 8 * 2 ** 30 - 100, bytes - 70_000]
   const contents = new Map(places.map((at) => [at, noise(70_000, `${at}`)]))
-  const digest = writeSparse(join(root, 'large.img'), bytes, contents)
+  const file = join(root, 'large.img')
+  const allocated = await runCommand(['fallocate', '-l', String(bytes), file])
+  if (allocated.code !== 0) return t.skip(`no room for 9 GiB that are no hole: ${allocated.stderr.trim()}`)
+  const digest = writeLarge(file, bytes, contents)
   writeFileSync(join(root, 'z-after'), 'behind it')
   const host = await site.addHost('large', { settings: inAHurry })
   await host.start()

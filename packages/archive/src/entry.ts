@@ -36,8 +36,13 @@ export interface Entry {
   /** Names of the owners on the host; `''` where they have none. */
   user: BytePath
   group: BytePath
-  /** Bytes of content; 0 for all but files. */
+  /** Bytes of content, holes included; 0 for all but files. */
   size: number
+  /**
+   * Of a sparse file, the bytes that stand for its content in the tar stream: the map of its data, and the data. Extents
+   * and digest are of these bytes. `null` where content stands there as it is; always less than `size` where not.
+   */
+  storedSize: number | null
   /** Seconds since 1970, negative before it, and the nanoseconds (0 to 999,999,999) that come on top. */
   mtimeSeconds: number
   mtimeNanoseconds: number
@@ -60,9 +65,9 @@ export interface Entry {
   flags: number | null
   /** Project that the object counts for in quotas; 0 for none. */
   project: number
-  /** SHA-256 of the content; files only. */
+  /** SHA-256 of what is stored of the content; files only. */
   digest: Uint8Array | null
-  /** In order; their lengths add up to `size` where the entry is a file. */
+  /** In order; their lengths add up to `storedBytes` where the entry is a file. */
   extents: readonly Extent[]
   /** The content changed while it was read: it is a mixture of two states, padded or cut to `size`. */
   changedWhileRead: boolean
@@ -96,6 +101,11 @@ export const inodeFlags = {
 
 /** All of `inodeFlags`. */
 export const inodeFlagsMask: number = Object.values(inodeFlags).reduce((all, flag) => all | flag, 0)
+
+/** Bytes that stand for the content of an entry in the tar stream. */
+export function storedBytes({ size, storedSize }: Entry): number {
+  return storedSize ?? size
+}
 
 /** Outcome of a run, in the words of the design; from best to worst. */
 export const outcomes = ['complete', 'complete-with-changes', 'incomplete', 'failed'] as const
@@ -148,7 +158,7 @@ export interface Counts {
   unreadable: number
   /** Came without some of their attributes, which could not be read. */
   attributes: number
-  /** Bytes of file content. */
+  /** Bytes of file content that are stored. */
   contentBytes: number
 }
 

@@ -1,4 +1,4 @@
-import { type Entry, type EntryType, type Extent, entryTypes, inodeFlagsMask } from './entry.ts'
+import { type Entry, type EntryType, type Extent, entryTypes, inodeFlagsMask, storedBytes } from './entry.ts'
 import { ArchiveError } from './errors.ts'
 import {
   archiveNameBytesMax,
@@ -22,6 +22,7 @@ import {
   pathBytesMax,
   quotePath,
 } from './path.ts'
+import { tarBlockBytes } from './tar-header.ts'
 
 /** One entry as a row of an index batch: an array with a fixed place for each field (docs/archive-format.md). */
 
@@ -35,6 +36,8 @@ const typeCodes = Object.fromEntries(entryTypes.map((type, code) => [type, code]
 
 const changedWhileReadMark = 1
 const ancestorMark = 2
+const sparseMark = 4
+const marksMax = changedWhileReadMark | ancestorMark | sparseMark
 
 const noNames: ReadonlySet<string> = new Set()
 
@@ -122,7 +125,15 @@ export function writeRow(writer: MsgpackWriter, entry: Entry, archives: ArchiveT
   if (entry.digest === null) writer.nil()
   else writer.bytes(entry.digest)
   writeExtents(writer, entry.extents, archives)
-  writer.integer((entry.changedWhileRead ? changedWhileReadMark : 0) | (entry.ancestor ? ancestorMark : 0))
+  writer.integer(marksOf(entry))
+}
+
+function marksOf({ changedWhileRead, ancestor, storedSize }: Entry): number {
+  return (
+    (changedWhileRead ? changedWhileReadMark : 0) |
+    (ancestor ? ancestorMark : 0) |
+    (storedSize !== null ? sparseMark : 0)
+  )
 }
 
 function writeXattrs(writer: MsgpackWriter, xattrs: Entry['xattrs']): void {
@@ -156,7 +167,10 @@ export function checkEntryLimits(entry: Entry): void {
   if (entry.target !== null && entry.target.length > targetMax) {
     throw overLimit(entry, 'the target of the link', entry.target.length, targetMax)
   }
-  if (entry.size > tarBytesMax) throw overLimit(entry, 'its size', entry.size, tarBytesMax)
+  if (entry.size > fileBytesMax) throw overLimit(entry, 'its size', entry.size, fileBytesMax)
+  if (entry.type === 'file' && storedBytes(entry) > tarBytesMax) {
+    throw overLimit(entry, 'what is stored of its content', storedBytes(entry), tarBytesMax)
+  }
   const ownerBytes = Math.max(entry.user.length, entry.group.length)
   if (ownerBytes > ownerNameBytesMax) {
     throw overLimit(entry, 'the name of its owner', ownerBytes, ownerNameBytesMax)
@@ -211,6 +225,7 @@ export function readRow(reader: MsgpackReader, archives: readonly string[], kind
     user: readName(reader, 'user'),
     group: readName(reader, 'group'),
     size: reader.unsigned(fileBytesMax, 'size'),
+    storedSize: null,
     mtimeSeconds: reader.integer('mtime'),
     mtimeNanoseconds: reader.unsigned(999_999_999, 'nanoseconds of mtime'),
     ctimeSeconds: reader.integer('ctime'),
@@ -228,10 +243,12 @@ export function readRow(reader: MsgpackReader, archives: readonly string[], kind
     changedWhileRead: false,
     ancestor: false,
   }
-  readContent(reader, entry, archives, kind)
-  const marks = reader.unsigned(changedWhileReadMark | ancestorMark, 'marks')
+  readContent(reader, entry, archives)
+  const marks = reader.unsigned(marksMax, 'marks')
   entry.changedWhileRead = (marks & changedWhileReadMark) !== 0
   entry.ancestor = (marks & ancestorMark) !== 0
+  if ((marks & sparseMark) !== 0) entry.storedSize = totalLength(entry.extents)
+  checkContent(reader, entry, kind)
   return entry
 }
 
@@ -303,27 +320,35 @@ function readFlags(reader: MsgpackReader, type: EntryType): number | null {
   return flags
 }
 
-/** Digest and extents, which together with the size are there for files and for nothing else. */
-function readContent(
-  reader: MsgpackReader,
-  entry: Entry,
-  archives: readonly string[],
-  kind: IndexKind,
-): void {
+function readContent(reader: MsgpackReader, entry: Entry, archives: readonly string[]): void {
   if (!reader.nil()) {
     entry.digest = reader.bytes(digestBytes, 'digest')
     if (entry.digest.length !== digestBytes) throw reader.error(`digest: ${digestBytes} bytes expected`)
   }
+  entry.extents = readExtents(reader, archives)
+}
+
+/** Digest and extents, together with the size, are there for files and for nothing else. */
+function checkContent(reader: MsgpackReader, entry: Entry, kind: IndexKind): void {
   const isStored = entry.type === 'file' && kind === 'archive'
   if (isStored !== (entry.digest !== null)) {
     throw reader.error(`digest: of each file that is stored, and only of those`)
   }
   if (entry.type !== 'file' && entry.size !== 0) throw reader.error(`size: a ${entry.type} has no content`)
-  const extents = readExtents(reader, archives)
-  entry.extents = extents
+  const { storedSize } = entry
+  if (storedSize !== null && !(isStored && storedSize >= tarBlockBytes && storedSize < entry.size)) {
+    throw reader.error('marks: a sparse file is stored, with a map, and in fewer bytes than its size')
+  }
+  const expected = isStored ? storedBytes(entry) : 0
+  if (totalLength(entry.extents) !== expected) {
+    throw reader.error('extents: they do not add up to the size')
+  }
+}
+
+function totalLength(extents: readonly Extent[]): number {
   let total = 0
   for (const { length } of extents) total += length
-  if (total !== (isStored ? entry.size : 0)) throw reader.error('extents: they do not add up to the size')
+  return total
 }
 
 /** Extents are in the order of the content, and those in one archive are in its order, without overlap. */

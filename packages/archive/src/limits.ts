@@ -49,6 +49,9 @@ export const xattrsBytesMax = 512 * 1024
 /** Pieces of content of an entry. */
 export const extentsMax = 8192
 
+/** Regions of data of a sparse file: a map then has at most some 35 MiB, and takes 16 MiB of memory. */
+export const sparseRegionsMax = 2 ** 20
+
 /** Other archives that one batch refers to. */
 export const batchArchivesMax = 1024
 

@@ -7,6 +7,7 @@ import { decodeIndexBatch, type IndexBatch, IndexSequence } from './index-batch.
 import { indexBatchBytesMax } from './limits.ts'
 import { quotePath } from './path.ts'
 import { parseSeekTableFooter, SeekTable, seekTableFooterBytes } from './seek-table.ts'
+import { SparseReader } from './sparse-map.ts'
 
 /**
  * Reads an archive file from any place in it. Trusts nothing in the file: whatever is wrong with it becomes an
@@ -89,8 +90,9 @@ export class ArchiveReader {
   }
 
   /**
-   * The content of a file whose extents all lie in this archive, compared with its digest: an `ArchiveError`
-   * (`content-damaged`) follows the last piece where it is not what was recorded. Throws one of `content-elsewhere`
+   * What is stored of the content of a file (of a sparse one, its map and data), whose extents all lie in this archive,
+   * compared with its digest, and the map with the size: an `ArchiveError` (`content-damaged`) follows the last piece where
+   * it is not what was recorded. Throws one of `content-elsewhere`
    * before the first piece where an extent lies in another archive.
    */
   async *readContent(entry: Entry): AsyncGenerator<Buffer, void, void> {
@@ -100,14 +102,18 @@ export class ArchiveReader {
       throw inFile(this.path, new ArchiveError('content-elsewhere', message))
     }
     const hash = createHash('sha256')
+    const sparse = entry.storedSize === null ? null : new SparseReader(entry.size, entry.storedSize)
     for (const { offset, length } of entry.extents) {
       for await (const piece of this.readTar(offset, length)) {
         hash.update(piece)
+        sparse?.add(piece)
         yield piece
       }
     }
-    if (entry.digest === null || hash.digest().equals(entry.digest)) return
-    const message = `the content of ${quotePath(entry.path)} is not what was backed up: its SHA-256 differs`
+    const sameDigest = entry.digest === null || hash.digest().equals(entry.digest)
+    const fault = sameDigest ? (sparse?.fault ?? null) : 'its SHA-256 differs'
+    if (fault === null) return
+    const message = `the content of ${quotePath(entry.path)} is not what was backed up: ${fault}`
     throw inFile(
       this.path,
       new ArchiveError('content-damaged', message, { hint: 'Take the file from another run.' }),

@@ -1,8 +1,8 @@
 import { aclKeywords, aclText } from './acl-text.ts'
-import type { Entry, EntryType } from './entry.ts'
+import { type Entry, type EntryType, storedBytes } from './entry.ts'
 import { ArchiveError } from './errors.ts'
 import { fileBytesMax } from './limits.ts'
-import { bufferFromBytePath } from './path.ts'
+import { type BytePath, bufferFromBytePath } from './path.ts'
 
 /**
  * From an entry to the header blocks of a tar member: POSIX ustar, with a pax header (typeflag `x`) only where ustar
@@ -67,8 +67,14 @@ const paxName = '././@PaxHeader'
 const longName = '././@LongLink'
 
 /**
- * The header blocks of a tar member; the content of a file follows them, and `paddingBytes(size)` zeros. The bytes
- * are a view that is valid until the next call. Throws a `TypeError` for a socket, which tar cannot hold, and an
+ * Folder in the names of sparse files, as GNU tar has it, for readers that know no sparse files: what these extract is
+ * map and data, and must not stand where the file belongs.
+ */
+const sparseFolder = 'GNUSparseFile.0'
+
+/**
+ * The header blocks of a tar member; what is stored of a file's content follows them, and `paddingBytes(storedBytes)`
+ * zeros. The bytes are a view that is valid until the next call. Throws a `TypeError` for a socket, which tar cannot hold, and an
  * `ArchiveError` for a size that is not an exact number.
  */
 export function encodeEntryHeader(entry: Entry): Buffer {
@@ -93,11 +99,12 @@ class TarHeaderEncoder {
       throw new ArchiveError('entry-limit', `a size of ${entry.size} bytes does not fit into an archive`)
     }
     this.#at = 0
-    const path = entry.type === 'directory' ? `${entry.path}/` : entry.path
+    const placeholder = entry.storedSize === null ? null : sparsePlaceholder(entry.path)
+    const path = placeholder ?? (entry.type === 'directory' ? `${entry.path}/` : entry.path)
     const split = path.length <= nameBytes ? 0 : splitAt(path)
     if (entry.target !== null && entry.target.length > nameBytes) this.#writeLong('K', entry.target)
     if (split < 0) this.#writeLong('L', path)
-    this.#writePax(entry)
+    this.#writePax(entry, placeholder !== null)
     this.#writeMember(entry, path, split)
     return this.#bytes.subarray(0, this.#at)
   }
@@ -127,7 +134,7 @@ class TarHeaderEncoder {
     writeOctal(bytes, at + field.mode, 7, entry.mode)
     this.#writeNumber(field.uid, 7, entry.uid, octal7Max)
     this.#writeNumber(field.gid, 7, entry.gid, octal7Max)
-    this.#writeNumber(field.size, 11, entry.size, octal11Max)
+    this.#writeNumber(field.size, 11, storedBytes(entry), octal11Max)
     this.#writeNumber(field.mtime, 11, entry.mtimeSeconds, octal11Max)
     if (entry.target !== null) bytes.write(entry.target, at + field.link, nameBytes, 'latin1')
     if (entry.user.length <= ownerBytes) bytes.write(entry.user, at + field.user, 'latin1')
@@ -153,18 +160,20 @@ class TarHeaderEncoder {
     this.#pad(name.length + 1)
   }
 
-  #writePax(entry: Entry): void {
+  /** `withName`: the path of a sparse file stands in its pax header. */
+  #writePax(entry: Entry, withName: boolean): void {
     const seconds = entry.mtimeSeconds
     const inexact = entry.mtimeNanoseconds !== 0 || seconds < 0 || seconds > octal11Max
     const rare =
       entry.size > octal11Max ||
+      entry.storedSize !== null ||
       entry.uid > octal7Max ||
       entry.gid > octal7Max ||
       entry.user.length > ownerBytes ||
       entry.group.length > ownerBytes ||
       entry.xattrs !== null
     if (rare || (inexact && (seconds < mtimeRecordSecondsMin || seconds > mtimeRecordSecondsMax))) {
-      this.#writePaxRecords(paxRecords(entry, inexact))
+      this.#writePaxRecords(paxRecords(entry, inexact, withName))
     } else if (inexact) {
       this.#reserve(2 * tarBlockBytes)
       const record = this.#at + tarBlockBytes
@@ -218,6 +227,17 @@ function splitAt(path: string): number {
   return slash > 0 && path.length - slash - 1 <= nameBytes ? slash : -1
 }
 
+/**
+ * The name that the header of a sparse file has, its path being in a pax record; `null` where it has its own: bsdtar takes
+ * records for UTF-8, and fails where the locale has no such characters, and names that do not fit are not worth it.
+ */
+function sparsePlaceholder(path: BytePath): string | null {
+  if (!/^[\x20-\x7e]+$/.test(path)) return null
+  const slash = path.lastIndexOf('/') + 1
+  const placeholder = `${path.slice(0, slash)}${sparseFolder}/${path.slice(slash)}`
+  return placeholder.length <= nameBytes || splitAt(placeholder) >= 0 ? placeholder : null
+}
+
 /** A ustar block with everything that is the same in all of them. */
 function memberTemplate(): Buffer {
   const block = Buffer.alloc(tarBlockBytes)
@@ -250,10 +270,13 @@ function mtimeTemplate(): Buffer {
 }
 
 /** The records of a pax header, in the order in which they are written; none where ustar says it all. */
-function paxRecords(entry: Entry, withMtime: boolean): Buffer[] {
+function paxRecords(entry: Entry, withMtime: boolean, withName: boolean): Buffer[] {
   const records: Buffer[] = []
   if (withMtime) records.push(paxRecord('mtime', Buffer.from(decimalTime(entry))))
-  if (entry.size > octal11Max) records.push(paxRecord('size', Buffer.from(String(entry.size))))
+  // Of a sparse file, Python's tarfile takes it for what follows the map; all others are content with the field.
+  if (entry.size > octal11Max && entry.storedSize === null) {
+    records.push(paxRecord('size', Buffer.from(String(entry.size))))
+  }
   if (entry.uid > octal7Max) records.push(paxRecord('uid', Buffer.from(String(entry.uid))))
   if (entry.gid > octal7Max) records.push(paxRecord('gid', Buffer.from(String(entry.gid))))
   for (const [keyword, name] of [
@@ -263,6 +286,12 @@ function paxRecords(entry: Entry, withMtime: boolean): Buffer[] {
     if (name.length <= ownerBytes) continue
     // Other bytes make bsdtar fail in some locales; the number of the owner is there, and the name is in the index.
     if (/^[\x20-\x7e]+$/.test(name)) records.push(paxRecord(keyword, bufferFromBytePath(name)))
+  }
+  if (entry.storedSize !== null) {
+    records.push(paxRecord('GNU.sparse.major', Buffer.from('1')))
+    records.push(paxRecord('GNU.sparse.minor', Buffer.from('0')))
+    if (withName) records.push(paxRecord('GNU.sparse.name', bufferFromBytePath(entry.path)))
+    records.push(paxRecord('GNU.sparse.realsize', Buffer.from(String(entry.size))))
   }
   for (const [name, value] of entry.xattrs ?? []) {
     records.push(paxRecord(xattrKeyword(name), value))

@@ -97,7 +97,12 @@ const extents: fc.Arbitrary<Extent[]> = fc
     })
   })
 
-const content = fc.record({ extents, digest: fc.uint8Array({ minLength: 32, maxLength: 32 }) })
+const content = fc.record({
+  extents,
+  digest: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+  /** Of a sparse file, where its pieces have room for a map. */
+  holeBytes: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 2 ** 50 })),
+})
 const deviceNumber = fc.nat(2 ** 31 - 1)
 const device = fc.tuple(deviceNumber, deviceNumber).map(([major, minor]) => ({ major, minor }))
 
@@ -116,13 +121,16 @@ export const entry: fc.Arbitrary<Entry> = fc
   .record({ path, type: fc.constantFrom(...types), attributes, flags, content, device, target: path })
   .map(({ path, type, attributes, flags, content, device, target }) => {
     const isFile = type === 'file'
+    const stored = isFile ? content.extents.reduce((sum, { length }) => sum + length, 0) : 0
+    const holeBytes = stored >= 512 ? content.holeBytes : 0
     const links: Partial<Record<EntryType, string>> = { symlink: target, hardlink: '\x01' }
     return {
       path: type === 'hardlink' ? (`\x02${path}` as BytePath) : path,
       type,
       ...attributes,
       flags: isFile || type === 'directory' ? flags : null,
-      size: isFile ? content.extents.reduce((sum, { length }) => sum + length, 0) : 0,
+      size: stored + holeBytes,
+      storedSize: holeBytes > 0 ? stored : null,
       target: (links[type] ?? null) as BytePath | null,
       device: type.endsWith('device') ? device : null,
       digest: isFile ? content.digest : null,

@@ -19,6 +19,7 @@ import {
   indexBatchBytesMax,
   isSafePath,
   SeekTable,
+  storedBytes,
 } from '../src/index.ts'
 import { parseSeekTableFooter, seekTableFooterBytes } from '../src/seek-table.ts'
 import { buildArchive, end, entry, incremental } from './sample.ts'
@@ -76,7 +77,7 @@ function checkBatch({ header, entries, gone }: IndexBatch): void {
     assert.ok(i === 0 || comparePaths(entries[i - 1]!.path, entry.path) < 0)
     assert.ok(entry.type !== 'hardlink' || isSafePath(entry.target!))
     const total = entry.extents.reduce((sum, { length }) => sum + length, 0)
-    assert.equal(total, entry.type === 'file' ? entry.size : 0)
+    assert.equal(total, entry.type === 'file' ? storedBytes(entry) : 0)
     assert.equal(entry.digest?.length ?? 0, entry.type === 'file' ? 32 : 0)
   }
   for (const [i, { path, reason }] of gone.entries()) {

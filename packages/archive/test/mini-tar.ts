@@ -17,6 +17,8 @@ export interface TarMember {
   major: number
   minor: number
   xattrs: Map<string, Buffer>
+  /** Of a sparse file in GNU format 1.0: its size with all holes. `size` is that of map and data. */
+  realSize: number | null
   /** Blocks of all headers. */
   headerBytes: number
 }
@@ -35,7 +37,7 @@ export function readTarMember(tar: Buffer): TarMember {
     at += 512
     if (!['x', 'L', 'K'].includes(type)) {
       const member = readBlock(block, type, pax)
-      member.name = longName ?? member.name
+      member.name = pax.get('GNU.sparse.name')?.toString('latin1') ?? longName ?? member.name
       member.link = longLink ?? member.link
       return { ...member, headerBytes: at }
     }
@@ -83,8 +85,16 @@ function readBlock(block: Buffer, typeflag: string, pax: Map<string, Buffer>): T
     major: Number(number(block, 329, 8)),
     minor: Number(number(block, 337, 8)),
     xattrs,
+    realSize: realSizeOf(pax),
     headerBytes: 0,
   }
+}
+
+function realSizeOf(pax: Map<string, Buffer>): number | null {
+  if (!pax.has('GNU.sparse.major')) return null
+  const version = ['major', 'minor'].map((part) => pax.get(`GNU.sparse.${part}`)!.toString())
+  if (version.join('.') !== '1.0') throw new Error(`sparse format ${version.join('.')}`)
+  return Number(BigInt(pax.get('GNU.sparse.realsize')!.toString()))
 }
 
 function text(block: Buffer, at: number, size: number): string {

@@ -1,18 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  ftruncateSync,
-  lchownSync,
-  lstatSync,
-  openSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs'
+import { chmodSync, chownSync, lchownSync, lstatSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -45,19 +33,6 @@ test('files of every size around a block come back bit for bit', () => {
     sizes.reduce((sum, size) => sum + size),
   )
   assert.deepEqual(packed.warnings, [])
-})
-
-test('a sparse file comes back as the zeros it reads as', () => {
-  using folder = new PackingFolder()
-  const fd = openSync(folder.at('sparse'), 'w')
-  ftruncateSync(fd, 20_000_000)
-  writeSync(fd, 'middle', 10_000_000)
-  closeSync(fd)
-  const packed = packInPlace([folder.root()])
-  requireSound(packed, folder)
-  const content = contentOf(packed, entriesIn(folder, packed).sparse!)
-  assert.equal(content.length, 20_000_000)
-  assert.equal(content.toString('latin1', 10_000_000, 10_000_006), 'middle')
 })
 
 test('modes, with setuid, setgid and sticky, are packed as they are', () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { closeSync, ftruncateSync, openSync, readdirSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
@@ -22,7 +22,7 @@ import {
 import { outcomeOf } from '../src/pack/packer.ts'
 import { DeadMount } from './dead-mount.ts'
 import { run, skippedWithout } from './oracles.ts'
-import { PackingFolder } from './packing-folder.ts'
+import { PackingFolder, runProgram } from './packing-folder.ts'
 import { end, header } from './sample.ts'
 
 const pool = new CompressorPool(2)
@@ -157,7 +157,7 @@ test('a folder of 100,000 files is packed whole', async (t) => {
 test('cancelling in the middle throws the error given, ends the thread and closes all files', async () => {
   const before = await warmUp()
   using folder = new PackingFolder()
-  makeLarge(folder, 2 ** 40)
+  makeLarge(folder, 64 * frameBytesMax)
   const stop = new Error('the server is gone')
   for (let round = 0; round < 3; round++) {
     const packing = startPacking(folder)
@@ -180,7 +180,7 @@ test('cancelling in the middle throws the error given, ends the thread and close
 test('leaving the loop early ends the thread, also where it waits for blocks that nobody gives back', async () => {
   const before = await warmUp()
   using folder = new PackingFolder()
-  makeLarge(folder, 2 ** 40)
+  makeLarge(folder, 64 * frameBytesMax)
   for (let round = 0; round < 3; round++) {
     let parts = 0
     for await (const _ of startPacking(folder)) if (++parts === 4) break
@@ -234,11 +234,9 @@ test('a listing that is read slowly is bounded, too', async () => {
   assert.equal(packing.end.counts.files, 30_000)
 })
 
-/** A sparse file of this size. */
+/** A file of this size that is all there, so that all of it is read. */
 function makeLarge(folder: PackingFolder, bytes: number): void {
-  const fd = openSync(folder.at('large'), 'w')
-  ftruncateSync(fd, bytes)
-  closeSync(fd)
+  runProgram('fallocate', ['-x', '-l', String(bytes), folder.at('large').toString()])
 }
 
 /** Puts the clock that stalls are measured by into the hands of the test; the return value moves it on. */

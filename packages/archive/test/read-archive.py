@@ -92,6 +92,7 @@ def read_entry(row, archives):
     return {
         'path': text(path), 'type': TYPES[kind], 'mode': mode, 'uid': uid, 'gid': gid,
         'user': text(user), 'group': text(group), 'size': size,
+        'storedSize': sum(length for _, _, length in extents) if marks & 4 else None,
         'mtimeSeconds': mtime, 'mtimeNanoseconds': mtime_ns, 'ctimeSeconds': ctime, 'ctimeNanoseconds': ctime_ns,
         'ino': exact(ino), 'dev': exact(dev), 'nlink': nlink,
         'target': None if target is None else text(target),

@@ -15,6 +15,7 @@ import {
   IndexBatchEncoder,
   indexFrameMagic,
   paddingBytes,
+  SparseMap,
   wrapSkippable,
 } from '../src/index.ts'
 
@@ -41,6 +42,7 @@ export function entry(path: string, fields: Partial<Entry> = {}): Entry {
     user: bytes('root'),
     group: bytes('root'),
     size: 0,
+    storedSize: null,
     mtimeSeconds: 1_700_000_000,
     mtimeNanoseconds: 123_456_789,
     ctimeSeconds: 1_700_000_001,
@@ -65,6 +67,22 @@ export function file(path: string, content: Uint8Array | string = '', fields: Pa
   const buffer = typeof content === 'string' ? Buffer.from(content) : Buffer.from(content)
   const digest = createHash('sha256').update(buffer).digest()
   return { entry: entry(path, { size: buffer.length, digest, ...fields }), content: buffer }
+}
+
+/** A sparse file of `size` bytes whose data is at the given places, which are whole blocks of tar. */
+export function sparseFile(
+  path: string,
+  size: number,
+  data: readonly (readonly [offset: number, bytes: string | Uint8Array])[],
+  fields: Partial<Entry> = {},
+): Member {
+  const map = new SparseMap(size)
+  const content = data.map(([offset, bytes]) => {
+    map.add(offset, offset + bytes.length)
+    return typeof bytes === 'string' ? Buffer.from(bytes) : Buffer.from(bytes)
+  })
+  const stored = Buffer.concat([...map.encode(), ...content])
+  return file(path, stored, { size, storedSize: stored.length, ...fields })
 }
 
 export function other(path: string, type: Entry['type'], fields: Partial<Entry> = {}): Member {

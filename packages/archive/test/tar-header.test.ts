@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { ArchiveError, type Entry, encodeEntryHeader, endOfArchive, paddingBytes } from '../src/index.ts'
+import {
+  ArchiveError,
+  type Entry,
+  encodeEntryHeader,
+  endOfArchive,
+  paddingBytes,
+  storedBytes,
+} from '../src/index.ts'
 import * as arbitrary from './arbitraries.ts'
 import { readTarMember } from './mini-tar.ts'
 import { bytes, entry } from './sample.ts'
@@ -27,7 +34,9 @@ test('every entry reads back from its header as it was', () => {
       assert.equal(member.typeflag, typeflags[entry.type])
       assert.equal(member.name, entry.type === 'directory' ? `${entry.path}/` : entry.path)
       assert.equal(member.link, entry.target ?? '')
-      for (const key of ['mode', 'uid', 'gid', 'size'] as const) assert.equal(member[key], entry[key], key)
+      for (const key of ['mode', 'uid', 'gid'] as const) assert.equal(member[key], entry[key], key)
+      assert.equal(member.size, storedBytes(entry))
+      assert.equal(member.realSize, entry.storedSize === null ? null : entry.size)
       assert.deepEqual(member.mtime, [BigInt(entry.mtimeSeconds), entry.mtimeNanoseconds])
       assert.deepEqual([member.major, member.minor], [entry.device?.major ?? 0, entry.device?.minor ?? 0])
       assert.deepEqual([...member.xattrs.keys()], [...(entry.xattrs?.keys() ?? [])])

@@ -22,7 +22,8 @@ const nativeFutimens = libc.func('int futimens(int, const void *)')
 const nativeUtimensat = libc.func('int utimensat(int, const void *, const void *, int)')
 const nativeFsetxattr = libc.func('int fsetxattr(int, const void *, const void *, size_t, int)')
 const nativeSetxattr = libc.func('int setxattr(const void *, const void *, const void *, size_t, int)')
-const nativeWrite = libc.func('int64_t write(int, const void *, size_t)')
+const nativePwrite = libc.func('int64_t pwrite(int, const void *, size_t, int64_t)')
+const nativeFtruncate = libc.func('int ftruncate(int, int64_t)')
 const nativeFsync = libc.func('int fsync(int)')
 const nativeSyncfs = libc.func('int syncfs(int)')
 
@@ -154,16 +155,21 @@ export function setXattr({ fd, isPath }: OpenObject, name: Buffer, value: Uint8A
   )
 }
 
-/** Writes all of `bytes` at the file's position. 0, or a negative error number. */
-export function writeAll(fd: number, bytes: Uint8Array): number {
+/** Writes all of `bytes` at a position of the file. 0, or a negative error number. */
+export function writeAllAt(fd: number, bytes: Uint8Array, position: number): number {
   for (let offset = 0; offset < bytes.length; ) {
     const piece = offset === 0 ? bytes : bytes.subarray(offset)
-    const written = result(Number(nativeWrite(fd, piece, piece.length)))
+    const written = result(Number(nativePwrite(fd, piece, piece.length, position + offset)))
     if (written === -errno.EINTR) continue
     if (written <= 0) return written === 0 ? -errno.EIO : written
     offset += written
   }
   return 0
+}
+
+/** Makes a file as long as `size`: what is added is a hole. -EFBIG where the file system has no such files. */
+export function setSize(fd: number, size: number): number {
+  return result(nativeFtruncate(fd, size))
 }
 
 export function syncFile(fd: number): number {

@@ -16,6 +16,7 @@ export const libc = koffi.load(null)
 const nativeOpenat = libc.func('int openat(int, const void *, int)')
 const nativeClose = libc.func('int close(int)')
 const nativeRead = libc.func('int64_t read(int, void *, size_t)')
+const nativePread = libc.func('int64_t pread(int, void *, size_t, int64_t)')
 const nativeLseek = libc.func('int64_t lseek(int, int64_t, int)')
 const nativeStatx = libc.func('int statx(int, const void *, int, unsigned int, void *)')
 const nativeReadlinkat = libc.func('int64_t readlinkat(int, const void *, void *, size_t)')
@@ -33,6 +34,9 @@ const AT_NO_AUTOMOUNT = 0x800
 const AT_EMPTY_PATH = 0x1000
 const STATX_BASIC_STATS = 0x7ff
 const O_CLOEXEC = 0o2000000
+const SEEK_SET = 0
+const SEEK_DATA = 3
+const SEEK_HOLE = 4
 const RWF_NOWAIT = 8
 const POSIX_FADV_DONTNEED = 4
 
@@ -85,7 +89,29 @@ export function close(fd: number): void {
 
 /** Puts a file's position back to its start. */
 export function rewind(fd: number): void {
-  nativeLseek(fd, 0, 0)
+  nativeLseek(fd, 0, SEEK_SET)
+}
+
+/** Start of the data at or behind `offset`; -ENXIO where only a hole is left. Moves the file's position. */
+export function seekData(fd: number, offset: number): number {
+  return seek(fd, offset, SEEK_DATA)
+}
+
+/** Start of the hole at or behind `offset`: at last, the end of the file. As `seekData`. */
+export function seekHole(fd: number, offset: number): number {
+  return seek(fd, offset, SEEK_HOLE)
+}
+
+function seek(fd: number, offset: number, whence: number): number {
+  const found = Number(nativeLseek(fd, offset, whence))
+  return found < 0 ? -koffi.errno() : found
+}
+
+/** As `readInto`, at a position of the file, and without moving its own. */
+export function readAt(fd: number, buffer: Buffer, offset: number, length: number, position: number): number {
+  const into = offset === 0 ? buffer : buffer.subarray(offset, offset + length)
+  const read = Number(nativePread(fd, into, length, position))
+  return read < 0 ? -koffi.errno() : read
 }
 
 /** Reads at the file's position into `buffer` at `offset`. Bytes read, 0 at the end, or a negative error number. */
@@ -112,6 +138,8 @@ export class FileStatus {
   ino: number | bigint = 0
   dev = 0
   size = 0
+  /** What the file takes on disk, as far as the file system tells. */
+  allocatedBytes = 0
   mtimeSeconds = 0
   mtimeNanoseconds = 0
   ctimeSeconds = 0
@@ -140,6 +168,7 @@ export class FileStatus {
     if (low === 1) this.mode = this.#bytes.readUInt16BE(28)
     this.ino = this.#unsigned64(8)
     this.size = Number(this.#unsigned64(10))
+    this.allocatedBytes = Number(this.#unsigned64(12)) * 512
     this.ctimeSeconds = this.#signed64(24)
     this.ctimeNanoseconds = words[26]!
     this.mtimeSeconds = this.#signed64(28)

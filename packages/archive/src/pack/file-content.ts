@@ -1,7 +1,19 @@
-import { createHash, hash } from 'node:crypto'
+import { createHash, type Hash, hash } from 'node:crypto'
 import type { Entry } from '../entry.ts'
-import { describeErrno, dropPages, errno, FileStatus, isCached, readInto, rewind } from '../native/libc.ts'
+import { fileBytesMax } from '../limits.ts'
+import {
+  describeErrno,
+  dropPages,
+  errno,
+  FileStatus,
+  isCached,
+  readAt,
+  readInto,
+  rewind,
+} from '../native/libc.ts'
+import type { SparseCursor, SparseMap } from '../sparse-map.ts'
 import type { BlockWriter } from './block-writer.ts'
+import { mapData } from './map-data.ts'
 import type { SharedState } from './shared-state.ts'
 
 /** A file at least this large is not left in the page cache, unless it was there before. */
@@ -38,32 +50,41 @@ export class FileContent {
   }
 
   /**
-   * Whether the content is still what it was before, so that it can stay where it is. Reads the file, and has it at its
-   * start again where the content is another.
+   * The map of a file that has holes, whose entry then gets its `storedSize`; `null` for a file that is stored as it is:
+   * it has none, the file system cannot tell, or map and data would not be less. Only a file that takes less room than its
+   * size is asked about. To be called before anything is read.
    */
-  isThatOf(before: Entry | null, entry: Entry, fd: number): before is Entry {
+  mapHoles(entry: Entry, fd: number, allocatedBytes: number): SparseMap | null {
+    if (allocatedBytes >= entry.size || entry.size > fileBytesMax) return null
+    const map = mapData(fd, entry.size, () => this.#count(0))
+    rewind(fd)
+    const storedSize = map === null ? entry.size : map.mapBytes + map.dataBytes
+    if (storedSize >= entry.size) return null
+    entry.storedSize = storedSize
+    return map
+  }
+
+  /**
+   * Whether the content is still what it was before, so that it can stay where it is: the data, and where the holes are.
+   * Reads the file, and has it at its start again where the content is another.
+   */
+  isThatOf(before: Entry | null, entry: Entry, fd: number, map: SparseMap | null): before is Entry {
     if (before?.type !== 'file' || before.digest === null || before.changedWhileRead) return false
-    if (before.size !== entry.size || entry.size === 0) return false
+    if (before.size !== entry.size || before.storedSize !== entry.storedSize || entry.size === 0) return false
     const running = createHash('sha256')
-    this.#scratch ??= Buffer.allocUnsafeSlow(scratchBytes)
-    let left = entry.size
-    while (left > 0) {
-      const read = readInto(fd, this.#scratch, 0, Math.min(left, scratchBytes))
-      if (read === -errno.EINTR) continue
-      if (read <= 0) break
-      running.update(this.#scratch.subarray(0, read))
-      left -= read
-      // A server that sees no progress takes the agent for stuck.
-      this.#count(read)
-    }
-    if (left === 0 && running.digest().equals(before.digest)) return true
+    const whole = map === null ? this.#hashFile(running, fd, entry.size) : this.#hashSparse(running, fd, map)
+    if (whole && running.digest().equals(before.digest)) return true
     rewind(fd)
     return false
   }
 
-  /** Reads exactly `entry.size` bytes into the stream, padded with zeros where there are fewer. Returns their SHA-256. */
-  copy(entry: Entry, fd: number): Uint8Array {
+  /**
+   * Reads what is to be stored into the stream: exactly `entry.size` bytes, or the map and the data that it names. What is
+   * not there any more is zeros. Returns the SHA-256 of it.
+   */
+  copy(entry: Entry, fd: number, map: SparseMap | null): Uint8Array {
     if (entry.size === 0) return emptyDigest
+    if (map !== null) return this.#copySparse(entry, fd, map)
     const blocks = this.#blocks
     const large = entry.size >= dropPagesBytesMin
     const dropAfterwards = large && !isCached(fd)
@@ -105,6 +126,67 @@ export class FileContent {
     this.#observer.changed(entry, message)
   }
 
+  #copySparse(entry: Entry, fd: number, map: SparseMap): Uint8Array {
+    const blocks = this.#blocks
+    const running = createHash('sha256')
+    for (const text of map.encode()) {
+      running.update(text)
+      blocks.write(text)
+      this.#count(text.length)
+    }
+    const dropAfterwards = map.dataBytes >= dropPagesBytesMin && !isCached(fd)
+    const cursor = map.cursor()
+    for (let left = map.dataBytes; left > 0; ) {
+      const { block, position } = blocks
+      const length = Math.min(left, block.length - position)
+      const end = this.#fillSparse(entry, fd, cursor, block, position, length)
+      running.update(block.subarray(position, position + length))
+      left -= length
+      this.#count(length)
+      blocks.advance(length)
+      if (dropAfterwards) dropPages(fd, end)
+    }
+    return running.digest()
+  }
+
+  /** Adds the file to `running`, to its end or as far as `size`. False where it ends early or cannot be read. */
+  #hashFile(running: Hash, fd: number, size: number): boolean {
+    const scratch = this.#scratchBuffer()
+    for (let left = size; left > 0; ) {
+      const read = readInto(fd, scratch, 0, Math.min(left, scratchBytes))
+      if (read === -errno.EINTR) continue
+      if (read <= 0) return false
+      running.update(scratch.subarray(0, read))
+      left -= read
+      // A server that sees no progress takes the agent for stuck.
+      this.#count(read)
+    }
+    return true
+  }
+
+  /** As `#hashFile`, the map and its data. */
+  #hashSparse(running: Hash, fd: number, map: SparseMap): boolean {
+    const scratch = this.#scratchBuffer()
+    for (const text of map.encode()) running.update(text)
+    const cursor = map.cursor()
+    for (let range = cursor.take(scratchBytes); range !== null; range = cursor.take(scratchBytes)) {
+      for (let at = 0; at < range.length; ) {
+        const read = readAt(fd, scratch, at, range.length - at, range.offset + at)
+        if (read === -errno.EINTR) continue
+        if (read <= 0) return false
+        at += read
+      }
+      running.update(scratch.subarray(0, range.length))
+      this.#count(range.length)
+    }
+    return true
+  }
+
+  #scratchBuffer(): Buffer {
+    this.#scratch ??= Buffer.allocUnsafeSlow(scratchBytes)
+    return this.#scratch
+  }
+
   /** Fills `length` bytes of the block from the file. Where it ends early or fails, the rest is zeros and reported. */
   #fill(entry: Entry, fd: number, block: Buffer, position: number, length: number): void {
     for (let filled = 0; filled < length; ) {
@@ -117,6 +199,34 @@ export class FileContent {
       }
       filled += read
     }
+  }
+
+  /** As `#fill`, from one region of data after the other. Returns where in the file the last byte stood. */
+  #fillSparse(
+    entry: Entry,
+    fd: number,
+    cursor: SparseCursor,
+    block: Buffer,
+    position: number,
+    length: number,
+  ): number {
+    let end = 0
+    for (let filled = 0; filled < length; ) {
+      const range = cursor.take(length - filled)!
+      end = range.offset + range.length
+      for (let at = 0; at < range.length; ) {
+        const read = readAt(fd, block, position + filled + at, range.length - at, range.offset + at)
+        if (read === -errno.EINTR) continue
+        if (read <= 0) {
+          block.fill(0, position + filled + at, position + filled + range.length)
+          this.#reportShort(entry, read)
+          break
+        }
+        at += read
+      }
+      filled += range.length
+    }
+    return end
   }
 
   #reportShort(entry: Entry, read: number): void {

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import type { ArchiveEnd, Counts, Entry, EntryType } from '../entry.ts'
+import { type ArchiveEnd, type Counts, type Entry, type EntryType, storedBytes } from '../entry.ts'
 import { ArchiveError } from '../errors.ts'
 import { checkEntryLimits } from '../index-row.ts'
 import { close, describeErrno, errno, FileStatus, openFileAt, readLinkAt } from '../native/libc.ts'
@@ -253,6 +253,7 @@ class Packer implements Visitor {
     const entry = this.#entry(found, 'file', found.status)
     if (this.#packHardLink(entry)) return
     entry.size = found.status.size
+    if (!this.#isWithinLimits(entry)) return
     this.#countFile(entry)
     this.#index(entry)
   }
@@ -290,10 +291,11 @@ class Packer implements Visitor {
     const entry = this.#entry(found, 'file', status)
     if (this.#packHardLink(entry)) return
     entry.size = status.size
+    const map = this.#content.mapHoles(entry, fd, status.allocatedBytes)
     if (!this.#isWithinLimits(entry)) return
     this.#attributes.ofOpen(entry, fd)
     // Only its attributes have changed.
-    if (this.#content.isThatOf(before, entry, fd)) {
+    if (this.#content.isThatOf(before, entry, fd, map)) {
       entry.digest = before.digest
       entry.extents = before.extents
       this.counts.files++
@@ -302,9 +304,10 @@ class Packer implements Visitor {
     }
     this.#sinks.blocks.write(encodeEntryHeader(entry))
     const offset = this.#sinks.blocks.offset
-    entry.digest = this.#content.copy(entry, fd)
-    if (entry.size > 0) entry.extents = [{ archive: null, offset, length: entry.size }]
-    this.#sinks.blocks.writeZeros(paddingBytes(entry.size))
+    entry.digest = this.#content.copy(entry, fd, map)
+    const stored = storedBytes(entry)
+    if (stored > 0) entry.extents = [{ archive: null, offset, length: stored }]
+    this.#sinks.blocks.writeZeros(paddingBytes(stored))
     this.#content.noticeChange(entry, fd)
     this.#countFile(entry)
     this.#index(entry)
@@ -342,7 +345,7 @@ class Packer implements Visitor {
 
   #countFile(entry: Entry): void {
     this.counts.files++
-    this.counts.contentBytes += entry.size
+    this.counts.contentBytes += storedBytes(entry)
   }
 
   /** Writes a further name of an object that was packed before. False where this is the first. */
@@ -398,6 +401,7 @@ class Packer implements Visitor {
       user: this.#owners.user(status.uid),
       group: this.#owners.group(status.gid),
       size: 0,
+      storedSize: null,
       mtimeSeconds: status.mtimeSeconds,
       mtimeNanoseconds: status.mtimeNanoseconds,
       ctimeSeconds: status.ctimeSeconds,

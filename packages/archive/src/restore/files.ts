@@ -1,5 +1,5 @@
-import type { Entry } from '../entry.ts'
-import { syncFile, writeAll } from '../native/libc-write.ts'
+import { type Entry, storedBytes } from '../entry.ts'
+import { setSize, syncFile, writeAllAt } from '../native/libc-write.ts'
 import { setAttributes } from './attributes.ts'
 import { ContentCheck } from './content-check.ts'
 import type { Action } from './decision.ts'
@@ -36,7 +36,7 @@ export async function restoreFile(work: RestoreWork, entry: Entry): Promise<bool
   }
   const action = work.decide(entry, standing)
   if (action === 'equal' || action === 'keep') {
-    work.advance(entry.path, 0, entry.size)
+    work.advance(entry.path, 0, storedBytes(entry))
     return settle(work, entry, action, standing)
   }
   const begun = beginFile(spot)
@@ -95,7 +95,7 @@ export function settle(work: RestoreWork, entry: Entry, action: Action, standing
   else if (action === 'equal') report.equal++
   else if (entry.type === 'file') {
     report.restored.files++
-    report.contentBytes += entry.size
+    report.contentBytes += storedBytes(entry)
   } else if (entry.type === 'symlink') report.restored.symlinks++
   else report.restored.specials++
   return action !== 'keep'
@@ -104,12 +104,20 @@ export function settle(work: RestoreWork, entry: Entry, action: Action, standing
 /** Writes the content of a file. False where that is not what was backed up or cannot be written, which is reported. */
 async function copyContent(work: RestoreWork, entry: Entry, fd: number): Promise<boolean> {
   const check = new ContentCheck(entry)
-  let failure = 0
+  // First of all, so that holes are holes: space behind the end that a file system takes in advance would fill them.
+  let failure = entry.storedSize === null ? 0 : setSize(fd, entry.size)
+  if (failure < 0) {
+    work.failed(entry.path, `cannot make the file ${entry.size} bytes long`, failure)
+    return false
+  }
   try {
     for await (const piece of work.source.content(entry)) {
       work.checkSignal()
       if (!check.add(piece)) break
-      failure = writeAll(fd, piece)
+      for (const { offset, bytes } of check.placed) {
+        failure = writeAllAt(fd, bytes, offset)
+        if (failure < 0) break
+      }
       if (failure < 0) break
       work.advance(entry.path, 0, piece.length)
       await work.turn()

@@ -1,4 +1,4 @@
-import type { Entry, EntryType } from '../entry.ts'
+import { type Entry, type EntryType, storedBytes } from '../entry.ts'
 import { cName, errno } from '../native/libc.ts'
 import { type BytePath, bytesFromText, isSafePath, isWithin } from '../path.ts'
 import { type Action, decide, type Overwrite } from './decision.ts'
@@ -49,7 +49,7 @@ class Planner {
   step(entry: Entry): PlannedStep {
     const action = this.#action(entry)
     const writes = entry.type === 'file' && (action === 'create' || action === 'replace')
-    return { path: entry.path, type: entry.type, action, bytes: writes ? entry.size : 0 }
+    return { path: entry.path, type: entry.type, action, bytes: writes ? storedBytes(entry) : 0 }
   }
 
   #action(entry: Entry): Action {

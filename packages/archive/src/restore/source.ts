@@ -20,7 +20,7 @@ export interface RestoreSource {
   /** The entry at a path, selected or not; `null` where nothing stood there. Called during an iteration of `entries`. */
   entryAt(path: BytePath): Entry | null
   /**
-   * The content of a file, in pieces that stay valid until the next one is asked for. Throws where it cannot be read; it
+   * What is stored of the content of a file, of a sparse one its map and data, in pieces that stay valid until the next one is asked for. Throws where it cannot be read; it
    * need not compare it with the digest.
    */
   content(entry: Entry): AsyncIterable<Buffer>

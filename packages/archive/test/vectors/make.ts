@@ -27,6 +27,7 @@ import {
   incremental,
   type Member,
   other,
+  sparseFile,
 } from '../sample.ts'
 
 export interface Vector {
@@ -115,6 +116,12 @@ export function everyKindOfMember(): Member[] {
         { archive: '2026-11-15T030000Z-incremental.tar.zst', offset: 512, length: 200 },
       ],
     }),
+    sparseFile('home/sparse', 2 ** 33 + 4096, [
+      [4096, 'begins at 4096'.padEnd(512)],
+      [2 ** 33, 'begins at 8 GiB'.padEnd(1024)],
+    ]),
+    sparseFile('home/sparse-hole', 2 ** 40, []),
+    sparseFile(`home/sparse-${'n'.repeat(100)}`, 5000, [[4096, 'to its end'.padEnd(904)]]),
     file('home/times', 't', {
       mtimeSeconds: -2,
       mtimeNanoseconds: 500_000_000,

@@ -54,7 +54,8 @@ const versionColumns = [
     'device_major',
     'device_minor',
   ],
-  ...['xattrs', 'flags', 'project', 'digest', 'content_run', 'content_offset', 'content_pieces', 'marks'],
+  ...['xattrs', 'flags', 'project', 'digest'],
+  ...['content_run', 'content_offset', 'stored_size', 'content_pieces', 'marks'],
 ]
 
 const selectVersions =

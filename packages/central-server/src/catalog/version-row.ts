@@ -29,6 +29,7 @@ export interface VersionRow {
   digest: Buffer | null
   content_run: number | null
   content_offset: number | null
+  stored_size: number | null
   content_pieces: string | null
   marks: number
 }
@@ -84,6 +85,7 @@ export function toVersionValues(
     entry.digest,
     single ? runOf(piece!) : null,
     single ? piece!.offset : null,
+    entry.storedSize,
     entry.extents.length > 1 ? JSON.stringify(pieces) : null,
     (entry.changedWhileRead ? changedWhileReadMark : 0) | (entry.ancestor ? ancestorMark : 0),
   ]
@@ -100,6 +102,7 @@ export function toEntry(row: VersionRow, archiveOf: (run: number) => string): En
     user: row.user_name.toString('latin1') as BytePath,
     group: row.group_name.toString('latin1') as BytePath,
     size: row.size,
+    storedSize: row.stored_size,
     mtimeSeconds: row.mtime_s,
     mtimeNanoseconds: row.mtime_ns,
     ctimeSeconds: row.ctime_s,
@@ -121,7 +124,8 @@ export function toEntry(row: VersionRow, archiveOf: (run: number) => string): En
 
 function extentsOf(row: VersionRow, archiveOf: (run: number) => string): Extent[] {
   if (row.content_run !== null) {
-    return [{ archive: archiveOf(row.content_run), offset: row.content_offset!, length: row.size }]
+    const length = row.stored_size ?? row.size
+    return [{ archive: archiveOf(row.content_run), offset: row.content_offset!, length }]
   }
   if (row.content_pieces === null) return []
   const pieces = JSON.parse(row.content_pieces) as [run: number, offset: number, length: number][]

@@ -36,7 +36,10 @@ export function entryReport(entry: Entry): object {
     mtime: entry.mtimeSeconds + entry.mtimeNanoseconds / 1e9,
     target: entry.target === null ? null : textFromBytes(entry.target),
     device: entry.device,
-    digest: entry.digest === null ? null : Buffer.from(entry.digest).toString('hex'),
+    // That of a sparse file is of its map and data, and would be taken for that of the file.
+    digest:
+      entry.digest === null || entry.storedSize !== null ? null : Buffer.from(entry.digest).toString('hex'),
+    storedSize: entry.storedSize,
     changedWhileRead: entry.changedWhileRead,
   }
 }

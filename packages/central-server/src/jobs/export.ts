@@ -7,6 +7,7 @@ import {
   isWithin,
   paddingBytes,
   type RestoreSource,
+  storedBytes,
 } from '@central-backup/archive'
 
 /** Takes the bytes of a tar stream in their order; it does not keep what it was given. */
@@ -110,7 +111,7 @@ class TarExport {
 
   /** False where it is damaged and left out. */
   async #addFile(entry: Entry): Promise<boolean> {
-    const held: Buffer[] | null = entry.size <= heldBytesMax ? [] : null
+    const held: Buffer[] | null = storedBytes(entry) <= heldBytesMax ? [] : null
     const fault = await this.#check(entry, held)
     if (fault !== null) {
       this.#leaveOut(entry.path, fault)
@@ -118,8 +119,8 @@ class TarExport {
     }
     await this.#addHeader(entry)
     for await (const piece of held ?? this.#source.content(entry)) await this.#sink.write(piece)
-    await this.#sink.write(Buffer.alloc(paddingBytes(entry.size)))
-    this.report.contentBytes += entry.size
+    await this.#sink.write(Buffer.alloc(paddingBytes(storedBytes(entry))))
+    this.report.contentBytes += storedBytes(entry)
     return true
   }
 

@@ -8,6 +8,7 @@ import {
   type EntryType,
   quotePath,
   type RestoreSource,
+  storedBytes,
   textFromBytes,
 } from '@central-backup/archive'
 import type { Catalog, Run } from '../catalog/catalog.ts'
@@ -61,10 +62,10 @@ export class StandingSource implements RestoreSource, AsyncDisposable {
     return this.#content.read(entry)
   }
 
-  /** Content of all files that are selected. */
+  /** Content of all files that are selected, as it is stored. */
   contentBytes(): number {
     let bytes = 0
-    for (const { size } of this.entries('path', ['file'])) bytes += size
+    for (const entry of this.entries('path', ['file'])) bytes += storedBytes(entry)
     return bytes
   }
 

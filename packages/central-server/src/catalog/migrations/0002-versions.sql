@@ -51,6 +51,8 @@ CREATE TABLE versions (
   -- the run whose archive has the content, and where its tar stream has it
   content_run     INTEGER,
   content_offset  INTEGER,
+  -- bytes there of a sparse file, map and data; NULL where it is size
+  stored_size     INTEGER,
   -- JSON where the content is in several pieces: [[run, offset, length], ...]
   content_pieces  TEXT,
   -- 1: changed while it was read; 2: an ancestor of what was selected
