@@ -2,7 +2,14 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type BytePath, bytesFromText, checkExcludePattern, compileExclusion } from '../src/index.ts'
+import {
+  type BytePath,
+  bytesFromText,
+  checkExcludePattern,
+  compileExclusion,
+  type Exclusion,
+  noVerdict,
+} from '../src/index.ts'
 import { PackingFolder, runProgram } from './packing-folder.ts'
 
 function excludes(patterns: string | readonly string[], path: string, isDirectory = false): boolean {
@@ -123,7 +130,10 @@ test('a pattern that would leave out everything, or cannot be understood, is ref
     ['/', /'\/'.*leave out everything/],
     ['**', /'\*\*'.*leave out everything/],
     ['**/', /'\*\*\/'.*leave out everything/],
-    ['!keep', /'!keep'.*begins with '!'.*'\\!'/],
+    ['!', /'!'.*take back everything/],
+    ['!/', /'!\/'.*take back everything/],
+    ['!**', /'!\*\*'.*take back everything/],
+    ['!{a,b', /cannot be understood.*brace not closed/],
     ['a\0b', /NUL/],
     ['{a,b', /'\{a,b' cannot be understood.*brace not closed/],
     ['[z-a]', /'\[z-a\]' cannot be understood.*range the wrong way round/],
@@ -138,8 +148,7 @@ test('a pattern that would leave out everything, or cannot be understood, is ref
       pattern.slice(0, 50),
     )
   }
-  for (const pattern of ['', '**', '!keep', 'a\0b'])
-    assert.throws(() => checkExcludePattern(pattern), TypeError)
+  for (const pattern of ['', '**', '!', 'a\0b']) assert.throws(() => checkExcludePattern(pattern), TypeError)
 })
 
 test('any text is a pattern or is refused with a TypeError, and as an escaped name it matches that name alone', () => {
@@ -231,4 +240,110 @@ test('patterns mean what git means by them, wherever both know them', (t) => {
       assert.equal(ours, ignored.has(path), `${pattern} and ${path}`)
     }
   }
+})
+
+/** What the patterns leave out of these paths, each judged below its folders as the walk does it. */
+function keptOf(patterns: readonly string[], paths: readonly string[]): string[] {
+  const exclusion = compileExclusion(patterns)
+  return paths.filter((path) => {
+    const names = path.replace(/\/$/, '').split('/') as BytePath[]
+    let verdict = noVerdict
+    for (const [at, name] of names.entries()) {
+      const isDirectory = at + 1 < names.length || path.endsWith('/')
+      verdict = exclusion.judge(names.slice(0, at + 1).join('/') as BytePath, name, isDirectory, verdict)
+    }
+    return !exclusion.leavesOut(verdict)
+  })
+}
+
+test('the last pattern decides that matches an object or a folder above it', () => {
+  const paths = ['home/eve/x', 'home/eve/x.tmp', 'home/bob/x', 'home/bob/', 'srv/x.tmp']
+  assert.deepEqual(keptOf(['/home/*', '!/home/eve'], paths), ['home/eve/x', 'home/eve/x.tmp', 'srv/x.tmp'])
+  assert.deepEqual(keptOf(['*.tmp', '/home/*', '!/home/eve'], paths), ['home/eve/x', 'home/eve/x.tmp'])
+  assert.deepEqual(keptOf(['/home/*', '!/home/eve', '*.tmp'], paths), ['home/eve/x'])
+  assert.deepEqual(keptOf(['!/home/eve', '/home'], paths), ['srv/x.tmp'])
+  assert.deepEqual(keptOf(['/home', '!*.tmp'], paths), ['home/eve/x.tmp', 'srv/x.tmp'])
+  assert.deepEqual(keptOf(['/home/**', '!/home/eve/', '/home/eve/*', '!x.tmp'], paths), [
+    'home/eve/x.tmp',
+    'srv/x.tmp',
+  ])
+  assert.deepEqual(keptOf(['bob', '!bob/'], paths), paths)
+  assert.deepEqual(keptOf(['!x'], paths), paths)
+})
+
+test('a folder that is left out is looked into only where something below it may be taken back', () => {
+  const looked = (patterns: readonly string[], folder: string): boolean => {
+    const exclusion = compileExclusion(patterns)
+    const path = bytesFromText(folder)
+    const name = path.slice(path.lastIndexOf('/') + 1) as BytePath
+    const verdict = exclusion.judge(path, name, true)
+    assert.ok(exclusion.leavesOut(verdict), folder)
+    return exclusion.mayTakeBackBelow(path, name, verdict)
+  }
+  const rows: [patterns: string[], folder: string, looked: boolean][] = [
+    [['/var'], 'var', false],
+    [['!*.conf', '/var'], 'var', false],
+    [['/var', '!*.conf'], 'var', true],
+    [['/var', '!etc/*.conf'], 'var', true],
+    [['/var', '!/var/lib/app'], 'var', true],
+    [['/var*', '!/var/lib/app'], 'variety', false],
+    [['/var/lib', '!/var/lib/app'], 'var/lib', true],
+    [['/var/**', '!/var/lib/app'], 'var/cache', false],
+    [['/var/**', '!/var/l?b/app'], 'var/lib', true],
+    [['/var/**', '!/var/lib/app'], 'var/lib/other', false],
+    [['/var/**', '!/var/**/app'], 'var/cache/x', true],
+    [['/srv/**', '!/var/**/app'], 'srv/cache', false],
+    [['/var/**', '!/var/{lib/a,cache}/app'], 'var/x', true],
+    [['/srv/**', '!/var/{lib/a,cache}/app'], 'srv/x', false],
+    [['/var/**', '!/{lib/a,cache}/app'], 'var/x', true],
+    [['/var/**', '!/**/app'], 'var/x', true],
+    [['/var/**', '!/var/lib/app/'], 'var/lib', true],
+  ]
+  for (const [patterns, folder, wanted] of rows)
+    assert.equal(looked(patterns, folder), wanted, `${patterns.join(' ')} in ${folder}`)
+})
+
+test('wherever something is taken back, its folders are looked into', () => {
+  const component = fc.constantFrom('a', 'b', '*', '?', 'a*', '**', '{a,b}', '[ab]', '{a/b,b}')
+  const glob = fc
+    .tuple(
+      fc.constantFrom('', '/', '**/'),
+      fc.array(component, { minLength: 1, maxLength: 3 }),
+      fc.constantFrom('', '/'),
+    )
+    .map(([begin, names, end]) => `${begin}${names.join('/')}${end}`)
+  const pattern = fc.tuple(fc.boolean(), glob).map(([back, one]) => (back ? `!${one}` : one))
+  const names = fc.array(fc.constantFrom('a', 'b', 'ab'), { minLength: 1, maxLength: 4 })
+  fc.assert(
+    fc.property(fc.array(pattern, { minLength: 1, maxLength: 4 }), names, (patterns, components) => {
+      let exclusion: Exclusion
+      try {
+        exclusion = compileExclusion(patterns)
+      } catch {
+        return
+      }
+      let verdict = noVerdict
+      let reached = true
+      for (const [at, name] of components.entries()) {
+        const path = components.slice(0, at + 1).join('/') as BytePath
+        verdict = exclusion.judge(path, name as BytePath, true, verdict)
+        if (!exclusion.leavesOut(verdict)) assert.ok(reached, `${patterns.join(' ')} takes ${path} back`)
+        else reached &&= exclusion.mayTakeBackBelow(path, name as BytePath, verdict)
+      }
+    }),
+    { numRuns: 3000 },
+  )
+})
+
+test('the pattern that leaves out is named as it was written', () => {
+  const exclusion = compileExclusion(['*.o', 'build/', '!keep', '/srv/**', '*.bak'])
+  const named = (path: string, isDirectory = false) => {
+    const bytes = bytesFromText(path)
+    const name = bytes.slice(bytes.lastIndexOf('/') + 1) as BytePath
+    return exclusion.patternFor(bytes, name, isDirectory, exclusion.judge(bytes, name, isDirectory))
+  }
+  assert.deepEqual(
+    [named('a/x.o'), named('build', true), named('srv/x'), named('srv/y.bak')],
+    ['*.o', 'build/', '/srv/**', '*.bak'],
+  )
 })

@@ -1,16 +1,20 @@
-import { type BytePath, compileExclusion, type Root } from '../src/index.ts'
-import { type Found, type WalkProblem, walk } from '../src/pack/walk.ts'
+import type { BytePath, LeftOutReason, Root, RootRules } from '../src/index.ts'
+import type { Boundary } from '../src/pack/boundary.ts'
+import { type Found, type Visitor, type WalkProblem, walk } from '../src/pack/walk.ts'
 import type { PackingFolder } from './packing-folder.ts'
 
 export interface Walked {
   /** What was visited, in order. */
   paths: BytePath[]
   ancestors: BytePath[]
-  problems: { kind: WalkProblem; path: BytePath; message: string }[]
+  problems: { kind: WalkProblem | LeftOutReason; path: BytePath; message: string }[]
 }
 
 export interface WalkOptions {
   exclude?: readonly string[]
+  /** Of all roots that have none of their own. */
+  rules?: RootRules
+  boundary?: Boundary
   /** Called when a path is told, before anything else is done with it. */
   onApproach?(path: BytePath): void
   /** Called when the walk has found something, before it goes into it. */
@@ -19,7 +23,9 @@ export interface WalkOptions {
 
 export function walkAll(roots: readonly Root[], options: WalkOptions = {}): Walked {
   const walked: Walked = { paths: [], ancestors: [], problems: [] }
-  walk(roots, compileExclusion(options.exclude ?? []), {
+  const { exclude = [], rules, boundary } = options
+  const ruled = roots.map((root) => (rules === undefined ? root : { rules, ...root }))
+  const visitor: Visitor = {
     approach: (path) => options.onApproach?.(path),
     visit(found) {
       walked.paths.push(found.path)
@@ -27,7 +33,9 @@ export function walkAll(roots: readonly Root[], options: WalkOptions = {}): Walk
       options.onVisit?.(found)
     },
     problem: (kind, path, message) => walked.problems.push({ kind, path, message }),
-  })
+    leftOut: (path, kind, detail) => walked.problems.push({ kind, path, message: detail() }),
+  }
+  walk({ roots: ruled, exclude }, visitor, boundary)
   return walked
 }
 

@@ -34,7 +34,7 @@ test('all problems of settings and of host modules are told at once, with file, 
   })
   home.writeHost(
     'web1',
-    "{ adress: 'x', password: 'p', paths: ['etc', '/a/../b'], port: 70000, expectEvery: 'often', exclude: ['!a'] }",
+    "{ adress: 'x', password: 'p', paths: ['etc', '/a/../b'], port: 70000, expectEvery: 'often', exclude: ['!'] }",
   )
   const lines = (await home.loadProblems()).map(describeProblem)
   const settings = home.at('settings.ts')
@@ -55,7 +55,7 @@ test('all problems of settings and of host modules are told at once, with file, 
   assert.ok(hint('adress', 'address'))
   assert.ok(
     lines.some((line) =>
-      line.startsWith(`${web1}: exclude[0]: found "!a"; expected a pattern that can be understood`),
+      line.startsWith(`${web1}: exclude[0]: found "!"; expected a pattern that can be understood`),
     ),
   )
   assert.ok(lines.some((line) => line.startsWith(`${web1}: address: found nothing;`)))

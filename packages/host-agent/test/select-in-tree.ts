@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { type BytePath, bytesFromText, compileExclusion } from '@central-backup/archive'
+import { type BytePath, bytesFromText } from '@central-backup/archive'
 import { walk } from '../../archive/src/pack/walk.ts'
 import { PackingFolder } from '../../archive/test/packing-folder.ts'
 import { type Selected, selectPaths } from '../src/select/select.ts'
@@ -47,13 +47,17 @@ export function packedOf(
   exclude: readonly string[] = [],
 ): string[] {
   const paths: string[] = []
-  walk(selected.roots, compileExclusion(exclude), {
-    approach: () => {},
-    visit: ({ path, ancestor }) => {
-      if (!ancestor) paths.push(folder.nameOf(path))
+  walk(
+    { roots: selected.roots, exclude },
+    {
+      approach: () => {},
+      visit: ({ path, ancestor }) => {
+        if (!ancestor) paths.push(folder.nameOf(path))
+      },
+      problem: () => {},
+      leftOut: () => {},
     },
-    problem: () => {},
-  })
+  )
   return paths.sort()
 }
 

@@ -21,6 +21,8 @@ const nativeLseek = libc.func('int64_t lseek(int, int64_t, int)')
 const nativeStatx = libc.func('int statx(int, const void *, int, unsigned int, void *)')
 const nativeReadlinkat = libc.func('int64_t readlinkat(int, const void *, void *, size_t)')
 const nativeGetdents = libc.func('int64_t getdents64(int, void *, size_t)')
+const nativeFstatfs = libc.func('int fstatfs(int, void *)')
+const nativeIoctl = libc.func('int ioctl(int, unsigned long, void *)')
 const nativeExit = libc.func('void _exit(int)')
 const nativeFadvise = libc.func('int posix_fadvise(int, int64_t, int64_t, int)')
 koffi.struct('iovec', { base: 'void *', length: 'size_t' })
@@ -32,11 +34,15 @@ export const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_NO_AUTOMOUNT = 0x800
 const AT_EMPTY_PATH = 0x1000
+const AT_STATX_DONT_SYNC = 0x4000
 const STATX_BASIC_STATS = 0x7ff
+const STATX_MNT_ID = 0x1000
+const STATX_ATTR_NODUMP = 0x40
 const O_CLOEXEC = 0o2000000
 const SEEK_SET = 0
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
+const O_PATH = 0o10000000
 const RWF_NOWAIT = 8
 const POSIX_FADV_DONTNEED = 4
 
@@ -47,6 +53,7 @@ const openFile =
   fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW | fsConstants.O_NONBLOCK | fsConstants.O_NOCTTY | O_CLOEXEC
 const openDirectory = openFile | fsConstants.O_DIRECTORY
 
+const statfsBuffer = Buffer.alloc(256)
 const emptyName = Buffer.from([0])
 
 /** A name as the calls below take it. `buffer`, where given, is overwritten and must have 256 bytes or more. */
@@ -146,10 +153,19 @@ export class FileStatus {
   ctimeNanoseconds = 0
   deviceMajor = 0
   deviceMinor = 0
+  /** Of the mount that the object is seen through; 0 where the kernel does not tell (before Linux 5.8). */
+  mountId = 0
+  /** The flag of `chattr +d`; false, too, where the file system does not tell. */
+  isNodump = false
 
   /** 0, or a negative error number. */
   ofName(directory: number, name: Buffer): number {
     return this.#call(directory, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)
+  }
+
+  /** As `ofName`, with what the kernel knows by itself: asks no server, and no program behind a FUSE mount. */
+  ofNameAsKnown(directory: number, name: Buffer): number {
+    return this.#call(directory, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC)
   }
 
   /** 0, or a negative error number. */
@@ -158,7 +174,7 @@ export class FileStatus {
   }
 
   #call(fd: number, name: Buffer, flags: number): number {
-    if (nativeStatx(fd, name, flags, STATX_BASIC_STATS, this.#bytes) < 0) return -koffi.errno()
+    if (nativeStatx(fd, name, flags, STATX_BASIC_STATS | STATX_MNT_ID, this.#bytes) < 0) return -koffi.errno()
     // Offsets of struct statx, the same on every architecture (statx(2)), in 32-bit words.
     const words = this.#words
     this.nlink = words[4]!
@@ -176,6 +192,8 @@ export class FileStatus {
     this.deviceMajor = words[32]!
     this.deviceMinor = words[33]!
     this.dev = words[34]! * 2 ** 32 + words[35]!
+    this.isNodump = (words[2 + low]! & STATX_ATTR_NODUMP) !== 0
+    this.mountId = (words[0]! & STATX_MNT_ID) === 0 ? 0 : Number(this.#unsigned64(36))
     return 0
   }
 
@@ -188,6 +206,28 @@ export class FileStatus {
   #signed64(word: number): number {
     return this.#signed[word + high]! * 2 ** 32 + this.#words[word + low]!
   }
+}
+
+/**
+ * The magic number of the file system that a directory is of, or a negative error number. Asks without opening it, so
+ * that nothing is mounted by that (statfs(2), open(2) of O_PATH).
+ */
+export function fileSystemMagicAt(directory: number, name: Buffer): number {
+  const fd = openat(directory, name, O_PATH | fsConstants.O_NOFOLLOW | fsConstants.O_DIRECTORY | O_CLOEXEC)
+  if (fd < 0) return fd
+  const failed = nativeFstatfs(fd, statfsBuffer) < 0 ? -koffi.errno() : 0
+  nativeClose(fd)
+  // f_type is the first word of struct statfs: 32 significant bits of a long.
+  return failed < 0 ? failed : new Uint32Array(statfsBuffer.buffer, 0, 2)[low]!
+}
+
+const BTRFS_IOC_SUBVOL_GETFLAGS = 0x80089419n
+const BTRFS_SUBVOL_RDONLY = 2
+
+/** Whether an open directory is a read-only subvolume of btrfs: a snapshot. False for all else. */
+export function isReadOnlySubvolume(fd: number): boolean {
+  const flags = new Uint32Array(2)
+  return nativeIoctl(fd, BTRFS_IOC_SUBVOL_GETFLAGS, flags) === 0 && (flags[low]! & BTRFS_SUBVOL_RDONLY) !== 0
 }
 
 const targetBuffer = Buffer.allocUnsafeSlow(4096)

@@ -11,7 +11,7 @@ export type NextBaselineBatch = () => readonly Entry[] | null
  */
 export class Baseline {
   readonly #next: NextBaselineBatch
-  readonly #onGone: (entry: Entry) => void
+  readonly #onGone: (entry: Entry, left: BytePath | null) => void
   #batch: readonly Entry[] = []
   #at = 0
   #ended = false
@@ -20,7 +20,11 @@ export class Baseline {
   /** Nothing is known of what is there now: it stands as it did. */
   #unknown: BytePath | null = null
 
-  constructor(next: NextBaselineBatch, onGone: (entry: Entry) => void) {
+  /** Paths that this run leaves out, or all that lies in them, each within the one before. */
+  readonly #left: BytePath[] = []
+
+  /** `onGone` is told, with what is gone, the path that `leave` was called with, where it lies there or below. */
+  constructor(next: NextBaselineBatch, onGone: (entry: Entry, left: BytePath | null) => void) {
     this.#next = next
     this.#onGone = onGone
   }
@@ -48,6 +52,14 @@ export class Baseline {
     this.#unknown = path
   }
 
+  /** The run leaves the path out; or, where `at` was asked for it, what lies in it but for what is asked for yet. */
+  leave(path: BytePath): void {
+    const entry = this.at(path)
+    this.#innermostLeft(path)
+    this.#left.push(path)
+    if (entry !== null) this.#pass(entry)
+  }
+
   /** To be called after the last path: all that is left is gone. */
   finish(): void {
     for (let entry = this.#peek(); entry !== null; entry = this.#peek()) {
@@ -60,7 +72,12 @@ export class Baseline {
     if (this.#unknown !== null && isWithin(entry.path, this.#unknown)) return
     if (this.#lastGone !== null && isWithin(entry.path, this.#lastGone)) return
     this.#lastGone = entry.path
-    this.#onGone(entry)
+    this.#onGone(entry, this.#innermostLeft(entry.path))
+  }
+
+  #innermostLeft(path: BytePath): BytePath | null {
+    while (this.#left.length > 0 && !isWithin(path, this.#left.at(-1)!)) this.#left.pop()
+    return this.#left.at(-1) ?? null
   }
 
   #peek(): Entry | null {

@@ -1,93 +1,106 @@
-import picomatch from 'picomatch'
-import { type BytePath, textFromBytes } from '../path.ts'
+import type { BytePath } from '../path.ts'
+import {
+  checkExcludePattern,
+  compileGlobs,
+  type GlobSet,
+  leadingGlobs,
+  patternOf,
+} from './exclude-pattern.ts'
 
 /**
- * Decides what a run leaves out, by patterns in the manner of gitignore. The exact rules are in docs/operating.md:
+ * What the patterns say of an object: the number of the group that decides, or `noVerdict`. It holds for all that is
+ * below the object too, until a later group says otherwise.
+ */
+export type Verdict = number
+
+/** No pattern matches: the object is kept. */
+export const noVerdict: Verdict = -1
+
+/** Neighbouring patterns that all leave out or all take back: which of them matches makes no difference. */
+interface Group {
+  takesBack: boolean
+  patterns: readonly string[]
+  globs: GlobSet
+  /** Folders below which a pattern that takes back may match; `null` for all. Unused where the group leaves out. */
+  leading: GlobSet | null
+}
+
+/**
+ * Decides what a run leaves out, by patterns in their order. The exact rules are in docs/operating.md:
  *
  * - a pattern without `/` (but for one at its end) matches a name at any depth;
  * - one that begins with `/` matches a whole path;
  * - any other matches the end of a path, from one of its components on;
  * - one that ends in `/` matches directories only;
- * - `*`, `?`, `[…]`, `{a,b}` stay within a component, `**` crosses them; a backslash takes the next character as it is.
+ * - `*`, `?`, `[…]`, `{a,b}` stay within a component, `**` crosses them; a backslash takes the next character as it is;
+ * - one that begins with `!` takes back what it matches.
  *
- * What lies below an excluded directory is excluded with it.
+ * The last pattern that matches an object, or a folder above it, decides. Paths are without their leading `/`; `name` is
+ * the last component.
  */
-export interface Exclusion {
-  /** `path` without its leading `/`; `name` is its last component. */
-  excludes(path: BytePath, name: BytePath, isDirectory: boolean): boolean
-}
+export class Exclusion {
+  readonly #groups: readonly Group[]
 
-interface Matchers {
-  name: RegExp | null
-  path: RegExp | null
+  /** Throws a `TypeError` that names the pattern where one cannot be understood. */
+  constructor(patterns: readonly string[]) {
+    for (const pattern of patterns) checkExcludePattern(pattern)
+    this.#groups = groupsOf(patterns)
+  }
+
+  /** What the patterns say of an object in a folder of which they say `above`. */
+  judge(path: BytePath, name: BytePath, isDirectory: boolean, above: Verdict = noVerdict): Verdict {
+    for (let number = this.#groups.length - 1; number > above; number--) {
+      if (this.#groups[number]!.globs.matches(path, name, isDirectory)) return number
+    }
+    return above
+  }
+
+  leavesOut(verdict: Verdict): boolean {
+    return verdict !== noVerdict && !this.#groups[verdict]!.takesBack
+  }
+
+  /** Whether something below a folder that is left out with `verdict` may be taken back: only then is it looked into. */
+  mayTakeBackBelow(folder: BytePath, name: BytePath, verdict: Verdict): boolean {
+    for (let number = verdict + 1; number < this.#groups.length; number++) {
+      const { takesBack, leading } = this.#groups[number]!
+      if (takesBack && (leading === null || leading.matches(folder, name, true))) return true
+    }
+    return false
+  }
+
+  /** Whether an object is left out that lies in a folder of which nothing is said. */
+  excludes(path: BytePath, name: BytePath, isDirectory: boolean): boolean {
+    return this.leavesOut(this.judge(path, name, isDirectory))
+  }
+
+  /** The pattern that left an object out, for people: the last that matches it. */
+  patternFor(path: BytePath, name: BytePath, isDirectory: boolean, verdict: Verdict): string {
+    const { patterns } = this.#groups[verdict]!
+    const found = patterns.findLast((one) => compileGlobs([one]).matches(path, name, isDirectory))
+    return found ?? patterns.at(-1)!
+  }
 }
 
 /** Throws a `TypeError` that names the pattern where one cannot be understood. */
 export function compileExclusion(patterns: readonly string[]): Exclusion {
-  for (const pattern of patterns) checkExcludePattern(pattern)
-  const ofAll = compileMatchers(patterns.filter((pattern) => !pattern.endsWith('/')))
-  const ofDirectories = compileMatchers(
-    patterns.filter((pattern) => pattern.endsWith('/')).map((pattern) => pattern.slice(0, -1)),
-  )
-  return {
-    excludes(path, name, isDirectory) {
-      return matches(ofAll, path, name) || (isDirectory && matches(ofDirectories, path, name))
-    },
-  }
+  return new Exclusion(patterns)
 }
 
-function matches(matchers: Matchers, path: BytePath, name: BytePath): boolean {
-  if (matchers.name?.test(textFromBytes(name))) return true
-  return matchers.path?.test(`/${textFromBytes(path)}`) ?? false
-}
-
-function compileMatchers(patterns: readonly string[]): Matchers {
-  const names: string[] = []
-  const paths: string[] = []
-  for (const pattern of patterns) {
-    const anyDepth = pattern.replace(/^\/?\*\*\//, '')
-    if (!anyDepth.includes('/')) names.push(globSource(anyDepth))
-    else paths.push(globSource(anyDepth.startsWith('/') ? anyDepth : `**/${anyDepth}`))
+function groupsOf(patterns: readonly string[]): Group[] {
+  const groups: Group[] = []
+  for (let start = 0; start < patterns.length; ) {
+    const { takesBack } = patternOf(patterns[start]!)
+    let end = start + 1
+    while (end < patterns.length && patternOf(patterns[end]!).takesBack === takesBack) end++
+    const members = patterns.slice(start, end)
+    const leading = takesBack ? leadingGlobs(members) : []
+    groups.push({
+      takesBack,
+      patterns: members,
+      globs: compileGlobs(members),
+      leading: leading === null ? null : compileGlobs(leading),
+    })
+    start = end
   }
-  return { name: union(names), path: union(paths) }
-}
-
-/** Throws a `TypeError` that names the pattern where it cannot be understood. */
-export function checkExcludePattern(pattern: string): void {
-  const bare = pattern.endsWith('/') ? pattern.slice(0, -1) : pattern
-  if (bare === '' || bare === '**') {
-    throw new TypeError(
-      `the exclude pattern '${pattern}' would leave out everything; remove it, or name a folder`,
-    )
-  }
-  if (pattern.startsWith('!')) {
-    throw new TypeError(
-      `the exclude pattern '${pattern}' begins with '!', which is not supported; write '\\!' for a name that does`,
-    )
-  }
-  if (pattern.includes('\0')) throw new TypeError(`the exclude pattern '${pattern}' contains a NUL byte`)
-}
-
-/** The source of a regular expression that matches the whole of what the glob matches. */
-function globSource(glob: string): string {
-  const options = { dot: true, nonegate: true, posix: true, strictSlashes: true } as const
-  // To picomatch, quotes are syntax; to people who write patterns, they are characters of a name.
-  const unquoted = glob.replace(/\\.|"/gs, (one) => (one === '"' ? '\\"' : one))
-  let source: string
-  try {
-    source = picomatch.makeRe(unquoted, options).source
-  } catch (error) {
-    throw new TypeError(`the exclude pattern '${glob}' cannot be understood: ${(error as Error).message}`)
-  }
-  // What picomatch makes of a glob from which no regular expression comes.
-  if (source === '$^') {
-    const guess = 'is a bracket or brace not closed, a range the wrong way round, or a backslash at the end?'
-    throw new TypeError(`the exclude pattern '${glob}' cannot be understood: ${guess}`)
-  }
-  return `(?:${source})`
-}
-
-/** `s`: names may contain newlines. */
-function union(sources: string[]): RegExp | null {
-  return sources.length === 0 ? null : new RegExp(sources.join('|'), 's')
+  return groups
 }

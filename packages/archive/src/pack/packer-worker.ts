@@ -15,7 +15,8 @@ import type { NextBaselineBatch } from './baseline.ts'
 import { BlockWriter } from './block-writer.ts'
 import { PackingCancelled } from './file-content.ts'
 import { IndexWriter } from './index-writer.ts'
-import { outcomeOf, type PackWarning, packSelection, type Selection } from './packer.ts'
+import { outcomeOf, type PackWarning, packSelection } from './packer.ts'
+import type { Selection } from './rules.ts'
 import { SharedState } from './shared-state.ts'
 
 export interface PackerRequest {

@@ -3,27 +3,30 @@ import { type ArchiveEnd, type Counts, type Entry, type EntryType, storedBytes }
 import { ArchiveError } from '../errors.ts'
 import { checkEntryLimits } from '../index-row.ts'
 import { close, describeErrno, errno, FileStatus, openFileAt, readLinkAt } from '../native/libc.ts'
+import type { Mount } from '../native/mounts.ts'
 import { OwnerNames } from '../native/owner-names.ts'
-import { type BytePath, isWithin } from '../path.ts'
+import type { BytePath } from '../path.ts'
 import { encodeEntryHeader, endOfArchive, paddingBytes } from '../tar-header.ts'
 import { AttributeReader } from './attributes.ts'
 import { Baseline, isUnchanged, type NextBaselineBatch } from './baseline.ts'
 import type { BlockWriter } from './block-writer.ts'
-import { compileExclusion, type Exclusion } from './exclusion.ts'
 import { FileContent, PackingCancelled } from './file-content.ts'
 import { HardLinks } from './hard-links.ts'
 import type { IndexWriter } from './index-writer.ts'
+import type { LeftOutReason } from './left-out.ts'
+import { LeftOutMounts } from './left-out-mounts.ts'
+import type { Selection } from './rules.ts'
+import { Selectivity } from './selectivity.ts'
 import type { SharedState } from './shared-state.ts'
-import { type Found, type Root, type Visitor, type WalkProblem, walk } from './walk.ts'
+import { type Found, type Visitor, type WalkProblem, walk } from './walk.ts'
 
-/** What to pack. */
-export interface Selection {
-  roots: readonly Root[]
-  /** Patterns of `compileExclusion`. */
-  exclude: readonly string[]
-}
-
-export type PackWarningCode = 'vanished' | 'unreadable' | 'changed' | 'attributes' | 'excluded'
+export type PackWarningCode =
+  | 'vanished'
+  | 'unreadable'
+  | 'changed'
+  | 'attributes'
+  | 'mounts-left-out'
+  | LeftOutReason
 
 /** Something in the tree that did not come whole. */
 export interface PackWarning {
@@ -57,9 +60,8 @@ export interface PackerSinks {
  */
 export function packSelection(selection: Selection, sinks: PackerSinks, options: PackOptions): Packed {
   const { listOnly = false, baseline = null } = options
-  const exclusion = compileExclusion(selection.exclude)
-  const packer = new Packer(selection, exclusion, sinks, listOnly, baseline)
-  walk(selection.roots, exclusion, packer)
+  const packer = new Packer(selection, sinks, listOnly, baseline)
+  walk(selection, packer)
   packer.finish()
   if (!listOnly) sinks.blocks.write(endOfArchive)
   sinks.blocks.flush()
@@ -107,8 +109,8 @@ class Packer implements Visitor {
   }
   /** Anything but folders was visited. */
   hasFiles = false
-  readonly #roots: readonly Root[]
-  readonly #exclusion: Exclusion
+  readonly #selectivity: Selectivity
+  readonly #leftOutMounts = new LeftOutMounts()
   readonly #sinks: PackerSinks
   readonly #listOnly: boolean
   readonly #baseline: Baseline | null
@@ -120,13 +122,11 @@ class Packer implements Visitor {
 
   constructor(
     selection: Selection,
-    exclusion: Exclusion,
     sinks: PackerSinks,
     listOnly: boolean,
     baseline: NextBaselineBatch | null,
   ) {
-    this.#roots = selection.roots
-    this.#exclusion = exclusion
+    this.#selectivity = new Selectivity(selection)
     this.#sinks = sinks
     this.#listOnly = listOnly
     this.#content = new FileContent(sinks.blocks, sinks.state, {
@@ -137,12 +137,15 @@ class Packer implements Visitor {
     this.#attributes = new AttributeReader(({ path }, message) => {
       this.#reportObject('attributes', path, message)
     })
-    this.#baseline = baseline === null ? null : new Baseline(baseline, (entry) => this.#recordGone(entry))
+    this.#baseline =
+      baseline === null ? null : new Baseline(baseline, (entry, left) => this.#recordGone(entry, left))
   }
 
   /** To be called when the walk has ended. */
   finish(): void {
     this.#baseline?.finish()
+    const warning = this.#leftOutMounts.warning()
+    if (warning !== null && !this.#listOnly) this.#sinks.warn(warning)
   }
 
   approach(path: BytePath): void {
@@ -153,7 +156,15 @@ class Packer implements Visitor {
   problem(kind: WalkProblem, path: BytePath, message: string): void {
     this.counts[kind]++
     if (kind === 'unreadable') this.#baseline?.keep(path)
-    if (kind !== 'excluded' || this.#listOnly) this.#sinks.warn({ code: kind, path, message })
+    this.#sinks.warn({ code: kind, path, message })
+  }
+
+  leftOut(path: BytePath, reason: LeftOutReason, detail: () => string, mount: Mount | null): void {
+    this.counts.excluded++
+    // What patterns leave out, they tell of any path.
+    if (reason !== 'excluded') this.#baseline?.leave(path)
+    if (this.#listOnly) this.#sinks.warn({ code: reason, path, message: detail() })
+    else this.#leftOutMounts.add(path, reason, mount)
   }
 
   visit(found: Found): void {
@@ -313,25 +324,12 @@ class Packer implements Visitor {
     this.#index(entry)
   }
 
-  #recordGone(entry: Entry): void {
+  /** `left`: the innermost path that this run leaves out and that held it. */
+  #recordGone(entry: Entry, left: BytePath | null): void {
     this.counts.gone++
-    // Whether it would have been packed if it were there.
-    const selected = this.#roots.some((root) => this.#leadsTo(root, entry))
-    this.#sinks.index.addGone({ path: entry.path, reason: selected ? 'deleted' : 'unselected' })
+    const reason = this.#selectivity.selects(entry, left) ? 'deleted' : 'unselected'
+    this.#sinks.index.addGone({ path: entry.path, reason })
     this.#sendIndexIfFull()
-  }
-
-  /** Whether a root selects a path, and no exclude pattern stands in between. */
-  #leadsTo(root: Root, { path, type }: Entry): boolean {
-    if (path === root.path) return true
-    if (!root.recursive || !isWithin(path, root.path)) return false
-    const names = path.split('/') as BytePath[]
-    for (let count = root.path === '' ? 1 : root.path.split('/').length + 1; count <= names.length; count++) {
-      const above = names.slice(0, count).join('/') as BytePath
-      const isDirectory = count < names.length || type === 'directory'
-      if (this.#exclusion.excludes(above, names[count - 1]!, isDirectory)) return false
-    }
-    return true
   }
 
   #readNamed(entry: Entry, { directory, name }: Found): void {

@@ -4,8 +4,9 @@ import { ArchiveError } from '../errors.ts'
 import { frameCompressedBytesMax } from '../limits.ts'
 import { type BytePath, textFromBytes } from '../path.ts'
 import type { CompressorPool } from './compressor-pool.ts'
-import type { PackWarning, Selection } from './packer.ts'
+import type { PackWarning } from './packer.ts'
 import type { PackerMessage, PackerRequest } from './packer-worker.ts'
+import type { Selection } from './rules.ts'
 import { SharedState } from './shared-state.ts'
 
 export interface PackingOptions {

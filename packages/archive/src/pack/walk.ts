@@ -6,18 +6,18 @@ import {
   describeErrno,
   errno,
   FileStatus,
+  isReadOnlySubvolume,
   openDirectoryAt,
   readNames,
 } from '../native/libc.ts'
-import { type BytePath, isSafePath, joinPath, pathBytesMax, quotePath } from '../path.ts'
-import type { Exclusion } from './exclusion.ts'
-
-/** Where a walk begins. Paths have no links in their parents: whoever selects them has resolved those. */
-export interface Root {
-  path: BytePath
-  /** False for a link that leads to another root: only the link itself is taken, whatever stands there by then. */
-  recursive: boolean
-}
+import type { Mount } from '../native/mounts.ts'
+import { type BytePath, joinPath, pathBytesMax, textFromBytes } from '../path.ts'
+import { Boundary, isSubvolume, type Stop } from './boundary.ts'
+import { cacheTagName, hasCacheTag } from './cache-tag.ts'
+import { noVerdict, type Verdict } from './exclusion.ts'
+import type { LeftOutReason } from './left-out.ts'
+import { type Branch, branchesOf } from './root-tree.ts'
+import { RuleBook, type Rules, type Selection } from './rules.ts'
 
 /** An object that the walk has found. Valid during the call of `visit` only: buffers and `status` are reused. */
 export interface Found {
@@ -36,20 +36,19 @@ export interface Found {
 }
 
 /** What happened to a path that could not be packed as it should. */
-export type WalkProblem = 'vanished' | 'unreadable' | 'excluded'
+export type WalkProblem = 'vanished' | 'unreadable'
 
 export interface Visitor {
   /** Called before anything is done with a path that may block. Throws to end the walk. */
   approach(path: BytePath): void
   visit(found: Found): void
-  /** `message` says what failed and why; `''` for `excluded`. */
+  /** `message` says what failed and why. */
   problem(kind: WalkProblem, path: BytePath, message: string): void
-}
-
-/** A component of a root's path, and those below it. */
-interface Branch {
-  root: Root | null
-  children: Map<BytePath, Branch>
+  /**
+   * An object is left out by a rule; or, where it was visited, what lies in it. `detail` says by which one. Called where
+   * the leaving out begins, not again for what is below. Of a mount, `mount` is what the kernel knows of it.
+   */
+  leftOut(path: BytePath, reason: LeftOutReason, detail: () => string, mount: Mount | null): void
 }
 
 /** A folder that is being walked. */
@@ -59,63 +58,74 @@ interface Level {
   fd: number
   dev: number
   ino: number | bigint
+  mountId: number
   names: readonly BytePath[]
   next: number
   /** Roots at and below this folder, if any. */
   branch: Branch | null
-  /** All its names are selected, not only those that lead to a root. */
-  selected: boolean
+  /** What its names are judged by; `null` where only those are taken that lead to a root. */
+  rules: Rules | null
+  verdict: Verdict
+  /** What is mounted right in it. */
+  points: ReadonlyMap<BytePath, Mount> | null
+  /** It is left out, and visited only once something in it turns out to be taken back. */
+  pending: boolean
+}
+
+/** A name of a folder, and what is known of it. */
+interface Place {
+  level: Level
+  path: BytePath
+  name: BytePath
+  cname: Buffer
+  branch: Branch | null
+  /** It is a root, so that no rule leaves it out. */
+  named: boolean
+  rules: Rules | null
+  verdict: Verdict
+  stop: Stop | null
+  isDirectory: boolean
 }
 
 /** Folders kept open at once: deeper trees have their upper folders closed and opened again on the way back. */
 const openLevelsMax = 128
 
-const root = '' as BytePath
+const top = '' as BytePath
 
 /**
  * Walks the roots depth-first, names in byte order, so that paths come in the order of `comparePaths`, each once,
- * however the roots overlap. A root is taken even where an exclude pattern matches it; what leads to it comes as
- * `ancestor`. Everything is opened relative to its folder and never through a link, so that what is renamed or
- * replaced during the walk cannot lead it elsewhere, and so that paths may be longer than the kernel takes.
+ * however the roots overlap. Of overlapping roots, the rules of the innermost hold. A root is taken whatever the rules
+ * say of it; what leads to it comes as `ancestor`. Everything is opened relative to its folder and never through a link,
+ * so that what is renamed or replaced during the walk cannot lead it elsewhere, and so that paths may be longer than the
+ * kernel takes.
  */
-export function walk(roots: readonly Root[], exclusion: Exclusion, visitor: Visitor): void {
-  const tree = new TreeWalk(exclusion, visitor)
+export function walk(selection: Selection, visitor: Visitor, boundary = new Boundary()): void {
+  const tree = new TreeWalk(new RuleBook(selection), visitor, boundary)
   try {
-    tree.run(branchesOf(roots))
+    tree.run(branchesOf(selection.roots))
   } finally {
     tree.close()
   }
 }
 
-function branchesOf(roots: readonly Root[]): Branch {
-  const top: Branch = { root: null, children: new Map() }
-  for (const one of roots) {
-    if (one.path !== '' && !isSafePath(one.path))
-      throw new TypeError(`${quotePath(one.path)} is no path of a root`)
-    let branch = top
-    for (const name of one.path === '' ? [] : (one.path.split('/') as BytePath[])) {
-      const below = branch.children.get(name) ?? { root: null, children: new Map() }
-      branch.children.set(name, below)
-      branch = below
-    }
-    if (branch.root === null || one.recursive) branch.root = one
-  }
-  return top
-}
-
 class TreeWalk {
-  readonly #exclusion: Exclusion
+  readonly #book: RuleBook
   readonly #visitor: Visitor
+  readonly #boundary: Boundary
   readonly #levels: Level[] = []
   readonly #name = Buffer.alloc(256)
   readonly #status = new FileStatus()
+  readonly #pendingStatus = new FileStatus()
   readonly #found: Found
+  /** Levels that are `pending`: the last ones but those within them that are not. */
+  #pending = 0
 
-  constructor(exclusion: Exclusion, visitor: Visitor) {
-    this.#exclusion = exclusion
+  constructor(book: RuleBook, visitor: Visitor, boundary: Boundary) {
+    this.#book = book
     this.#visitor = visitor
+    this.#boundary = boundary
     this.#found = {
-      path: root,
+      path: top,
       directory: -1,
       name: this.#name,
       status: this.#status,
@@ -124,11 +134,12 @@ class TreeWalk {
     }
   }
 
-  run(top: Branch): void {
+  run(branch: Branch): void {
     const fd = openDirectoryAt(AT_FDCWD, cName('/' as BytePath))
     if (fd < 0) throw new Error(`cannot open /: ${describeErrno(fd)}`)
     this.#status.ofDescriptor(fd)
-    this.#push(root, fd, top, top.root?.recursive === true)
+    const rules = branch.root?.recursive === true ? this.#book.of(branch.root) : null
+    this.#push({ path: top, fd, branch, rules, verdict: noVerdict, named: true, pending: false })
     for (let level = this.#levels.at(-1); level !== undefined; level = this.#levels.at(-1)) {
       const name = level.names[level.next++]
       if (name === undefined) this.#pop()
@@ -144,69 +155,178 @@ class TreeWalk {
   /** One name of a folder: tells of it, and goes into it where it is a folder. */
   #step(level: Level, name: BytePath): void {
     const path = joinPath(level.path, name)
-    const branch = level.branch?.children.get(name) ?? null
     this.#visitor.approach(path)
     if (path.length > pathBytesMax) {
-      this.#visitor.problem(
-        'unreadable',
-        path.slice(0, 200) as BytePath,
-        `a path of more than ${pathBytesMax} bytes`,
-      )
+      const message = `a path of more than ${pathBytesMax} bytes`
+      this.#visitor.problem('unreadable', path.slice(0, 200) as BytePath, message)
       return
     }
-    const named = branch?.root != null
-    const excludedByName = level.selected && !named && this.#exclusion.excludes(path, name, false)
-    if (excludedByName) this.#visitor.problem('excluded', path, '')
-    // Not even looked at: what is excluded may be a mount that hangs.
-    if (excludedByName && branch === null) return
-    const cname = cName(name, this.#name)
-    const failure = this.#status.ofName(level.fd, cname)
-    if (failure < 0) {
-      this.#failed(path, 'cannot look at it', failure)
-      return
-    }
-    const isDirectory = (this.#status.mode & constants.S_IFMT) === constants.S_IFDIR
-    const excluded =
-      excludedByName ||
-      (level.selected && !named && isDirectory && this.#exclusion.excludes(path, name, true))
-    if (excluded && !excludedByName) this.#visitor.problem('excluded', path, '')
-    const selected = named || (level.selected && !excluded)
-    if (selected || branch !== null) this.#take(level, path, cname, branch, selected, isDirectory)
+    const place = this.#placeOf(level, path, name)
+    if (this.#isLeftOutByName(place)) return
+    if (!this.#look(place)) return
+    const { rules, branch, isDirectory } = place
+    if (rules !== null && !place.named && isDirectory)
+      place.verdict = rules.exclusion.judge(path, name, true, level.verdict)
+    const selected = this.#isSelected(place)
+    if (selected || branch !== null) this.#take(place, selected)
+    else if (isDirectory && place.stop === null && this.#mayTakeBackBelow(place))
+      this.#enter(place, rules, true)
   }
 
-  #take(
-    level: Level,
-    path: BytePath,
-    cname: Buffer,
-    branch: Branch | null,
-    selected: boolean,
-    isDirectory: boolean,
-  ): void {
+  #placeOf(level: Level, path: BytePath, name: BytePath): Place {
+    const branch = level.branch?.children.get(name) ?? null
+    const root = branch?.root ?? null
+    const rules = root === null || !root.recursive ? level.rules : null
+    const verdict = noVerdict
+    const place: Place = {
+      level,
+      path,
+      name,
+      cname: cName(name, this.#name),
+      branch,
+      named: root !== null,
+      rules: rules ?? (root === null ? null : this.#book.of(root)),
+      verdict,
+      stop: null,
+      isDirectory: false,
+    }
+    if (root === null && rules !== null)
+      place.verdict = rules.exclusion.judge(path, name, false, level.verdict)
+    return place
+  }
+
+  /** Decides without a look where that can be done: what is left out may be a mount that hangs. */
+  #isLeftOutByName(place: Place): boolean {
+    const { level, path, name, rules, branch, named, verdict } = place
+    if (rules === null || named || !rules.exclusion.leavesOut(verdict)) return false
+    const { exclusion } = rules
+    const asDirectory = exclusion.judge(path, name, true, level.verdict)
+    if (!exclusion.leavesOut(asDirectory)) return false
+    if (branch !== null || exclusion.mayTakeBackBelow(path, name, asDirectory)) return false
+    this.#leaveOutByPattern(place)
+    return true
+  }
+
+  /** Fills `#status`, and finds out whether another file system begins here. False where there is nothing to go on with. */
+  #look(place: Place): boolean {
+    const { level, path, name, cname, rules, named } = place
+    const point = level.points?.get(name) ?? null
+    if (point?.type === 'autofs' && (named || rules === null)) mountBy(level.fd, cname)
+    const mayStop = rules !== null && !named
+    if (mayStop && point !== null) place.stop = this.#boundary.stopAt(point, rules)
+    const failure =
+      place.stop === null ? this.#status.ofName(level.fd, cname) : this.#status.ofNameAsKnown(level.fd, cname)
+    if (failure < 0) {
+      if (place.stop !== null && place.branch === null) this.#tellStop(path, place.stop)
+      else this.#failed(path, 'cannot look at it', failure)
+      return false
+    }
+    const { mode, mountId, dev } = this.#status
+    place.isDirectory = (mode & constants.S_IFMT) === constants.S_IFDIR
+    if (mayStop && point === null) {
+      const elsewhere = mountId !== level.mountId || (mountId === 0 && dev !== level.dev && place.isDirectory)
+      if (elsewhere) place.stop = this.#boundary.stopAtUnexpected(level.fd, cname, this.#status, rules)
+    }
+    // A single file that is mounted on another is what people see there, and is packed.
+    if (!place.isDirectory && place.stop?.reason === 'mount-point') place.stop = null
+    return true
+  }
+
+  /** Whether the rules let an object be packed; tells of one that they do not. `#status` is of it. */
+  #isSelected(place: Place): boolean {
+    const { path, rules, named, verdict, stop, isDirectory } = place
+    if (rules === null || named) return named
+    if (rules.exclusion.leavesOut(verdict)) {
+      this.#leaveOutByPattern(place)
+      return false
+    }
+    if (stop !== null) {
+      if (!isDirectory) this.#tellStop(path, stop)
+      return isDirectory
+    }
+    const { mode, size, isNodump } = this.#status
+    if (rules.excludeNodump && isNodump) {
+      this.#visitor.leftOut(path, 'nodump', () => 'it has the flag nodump (chattr +d)', null)
+      return false
+    }
+    if (size > rules.maxFileBytes && (mode & constants.S_IFMT) === constants.S_IFREG) {
+      const detail = `its ${size} bytes are more than ${rules.maxFileBytes}`
+      this.#visitor.leftOut(path, 'too-large', () => detail, null)
+      return false
+    }
+    return true
+  }
+
+  /** Told where it begins: what is in a folder that is left out is not told again. */
+  #leaveOutByPattern({ level, path, name, rules, verdict, isDirectory }: Place): void {
+    const { exclusion } = rules!
+    if (exclusion.leavesOut(level.verdict)) return
+    const detail = () => `the pattern '${exclusion.patternFor(path, name, isDirectory, verdict)}'`
+    this.#visitor.leftOut(path, 'excluded', detail, null)
+  }
+
+  #tellStop(path: BytePath, { reason, detail, mount }: Stop): void {
+    this.#visitor.leftOut(path, reason, () => detail, mount)
+  }
+
+  #mayTakeBackBelow({ path, name, rules, verdict }: Place): boolean {
+    if (rules === null) return false
+    const { exclusion } = rules
+    return exclusion.leavesOut(verdict) && exclusion.mayTakeBackBelow(path, name, verdict)
+  }
+
+  #take(place: Place, selected: boolean): void {
+    const { level, path, cname, branch, rules, stop, isDirectory } = place
     if (!isDirectory && branch !== null && branch.children.size > 0) {
       const message = 'it was a folder when the paths were selected, and is none any more'
       this.#visitor.problem('vanished', path, message)
     }
     if (!selected && !isDirectory) return
-    this.#found.path = path
-    this.#found.directory = level.fd
-    this.#found.name = cname
-    this.#found.ancestor = !selected
-    const { dev, ino } = this.#status
-    this.#visitor.visit(this.#found)
-    const linkOnly = branch?.root?.recursive === false && !level.selected
-    if (!isDirectory || (linkOnly && branch.children.size === 0)) return
-    this.#enter(level, path, cname, dev, ino, branch, selected && !linkOnly)
+    if (this.#pending > 0) this.#visitPending()
+    this.#visit(path, level.fd, cname, this.#status, !selected, stop !== null)
+    if (!isDirectory) return
+    if (stop !== null && selected) this.#tellStop(path, stop)
+    const linkOnly = branch?.root?.recursive === false && level.rules === null
+    const all = (selected && !linkOnly && stop === null) || (stop === null && this.#mayTakeBackBelow(place))
+    if (all) this.#enter(place, rules, false)
+    else if (branch !== null && branch.children.size > 0) this.#enter(place, null, false)
   }
 
-  #enter(
-    level: Level,
+  #visit(
     path: BytePath,
-    cname: Buffer,
-    dev: number,
-    ino: number | bigint,
-    branch: Branch | null,
-    selected: boolean,
+    directory: number,
+    name: Buffer,
+    status: FileStatus,
+    ancestor: boolean,
+    sealed: boolean,
   ): void {
+    this.#found.path = path
+    this.#found.directory = directory
+    this.#found.name = name
+    this.#found.status = status
+    this.#found.ancestor = ancestor
+    this.#found.sealed = sealed
+    this.#visitor.visit(this.#found)
+  }
+
+  /** Visits the folders that were left out and hold what is to be visited now. All of them are open. */
+  #visitPending(): void {
+    for (const [at, level] of this.#levels.entries()) {
+      if (!level.pending) continue
+      level.pending = false
+      const name = level.path.slice(level.path.lastIndexOf('/') + 1) as BytePath
+      const status = this.#pendingStatus
+      const failure = status.ofDescriptor(level.fd)
+      if (failure < 0) this.#failed(level.path, 'cannot look at it', failure)
+      else this.#visit(level.path, this.#levels[at - 1]!.fd, cName(name), status, true, false)
+    }
+    this.#pending = 0
+  }
+
+  /** Opens a folder that `#status` is of. With `rules`, all its names are looked at, else those that lead to roots. */
+  #enter(place: Place, rules: Rules | null, pending: boolean): void {
+    const { level, path, cname, branch, verdict, named } = place
+    const { dev, ino, mountId } = this.#status
     const fd = openDirectoryAt(level.fd, cname)
     if (fd < 0) {
       this.#failed(path, 'cannot open the folder', fd)
@@ -218,44 +338,93 @@ class TreeWalk {
       this.#visitor.problem('vanished', path, 'the folder was replaced by another while it was opened')
       return
     }
-    this.#push(path, fd, branch, selected)
+    let listedBy = rules
+    if (
+      rules?.oneFileSystem &&
+      !named &&
+      dev !== level.dev &&
+      mountId === level.mountId &&
+      isSubvolume(this.#status)
+    ) {
+      if (isReadOnlySubvolume(fd)) {
+        this.#visitor.leftOut(path, 'snapshot', () => 'a read-only subvolume of btrfs', null)
+        listedBy = null
+      }
+    }
+    this.#push({ path, fd, branch, rules: listedBy, verdict, named, pending })
   }
 
   /** `#status` is that of `fd`. */
-  #push(path: BytePath, fd: number, branch: Branch | null, selected: boolean): void {
-    const { dev, ino } = this.#status
+  #push(
+    opened: Pick<Level, 'path' | 'fd' | 'branch' | 'rules' | 'verdict' | 'pending'> & { named: boolean },
+  ): void {
+    const { path, fd, branch, rules } = opened
+    const { dev, ino, mountId } = this.#status
     let names: BytePath[] | number = branch === null ? [] : [...branch.children.keys()].sort()
-    if (selected) names = readNames(fd)
+    if (rules !== null) names = readNames(fd)
     if (typeof names === 'number') {
       close(fd)
       this.#failed(path, 'cannot list the folder', names)
       return
     }
-    const level: Level = { path, fd, dev, ino, names, next: 0, branch, selected }
-    if (selected && branch !== null) this.#reportMissing(level, branch)
-    this.#levels.push(level)
+    if (rules !== null && branch !== null) this.#reportMissing(path, names, branch)
+    if (rules !== null && !opened.named) names = this.#withoutMarked(path, fd, names, branch, rules)
+    const points = this.#boundary.pointsIn(path, mountId)
+    const { verdict, pending } = opened
+    this.#levels.push({
+      path,
+      fd,
+      dev,
+      ino,
+      mountId,
+      names,
+      next: 0,
+      branch,
+      rules,
+      verdict,
+      points,
+      pending,
+    })
+    if (pending) this.#pending++
     const tooDeep = this.#levels[this.#levels.length - 1 - openLevelsMax]
     if (tooDeep !== undefined && tooDeep.fd >= 0) {
+      if (this.#pending > 0) this.#visitPending()
       close(tooDeep.fd)
       tooDeep.fd = -1
     }
   }
 
+  /** The names of a folder that says of itself that what lies in it is not to be packed: its mark, and what leads to roots. */
+  #withoutMarked(
+    path: BytePath,
+    fd: number,
+    names: BytePath[],
+    branch: Branch | null,
+    { excludeCaches, excludeIfPresent }: Rules,
+  ): BytePath[] {
+    const kept = (mark: BytePath) => names.filter((name) => name === mark || branch?.children.has(name))
+    if (excludeCaches && names.includes(cacheTagName) && hasCacheTag(fd)) {
+      this.#visitor.leftOut(path, 'cache-directory', () => `it holds a ${cacheTagName}`, null)
+      return kept(cacheTagName)
+    }
+    const marker = excludeIfPresent.find((one) => names.includes(one))
+    if (marker === undefined) return names
+    this.#visitor.leftOut(path, 'marker', () => `it holds a ${textFromBytes(marker)}`, null)
+    return kept(marker)
+  }
+
   /** A path that was named and is not in the list of its folder would otherwise be passed over without a word. */
-  #reportMissing(level: Level, branch: Branch): void {
-    const present = new Set(level.names)
+  #reportMissing(folder: BytePath, names: readonly BytePath[], branch: Branch): void {
+    const present = new Set(names)
     for (const name of branch.children.keys()) {
       if (!present.has(name))
-        this.#visitor.problem(
-          'vanished',
-          joinPath(level.path, name),
-          'it was there when the paths were selected',
-        )
+        this.#visitor.problem('vanished', joinPath(folder, name), 'it was there when the paths were selected')
     }
   }
 
   #pop(): void {
     const level = this.#levels.pop()!
+    if (level.pending) this.#pending--
     const parent = this.#levels.at(-1)
     if (parent !== undefined && parent.fd < 0) this.#reopen(parent, level.fd)
     close(level.fd)
@@ -289,6 +458,14 @@ class TreeWalk {
     // A folder that something else has taken the place of is gone, too.
     const gone = [-errno.ENOENT, -errno.ENOTDIR, -errno.ELOOP].includes(negativeErrno)
     const kind = gone ? 'vanished' : 'unreadable'
+    // Paths are told in their order, with the folders that hold them first.
+    if (kind === 'unreadable' && this.#pending > 0) this.#visitPending()
     this.#visitor.problem(kind, path, `${what}: ${describeErrno(negativeErrno)}`)
   }
+}
+
+/** Opens a folder on which a file system is mounted when it is looked into, so that it is. */
+function mountBy(directory: number, name: Buffer): void {
+  const fd = openDirectoryAt(directory, name)
+  if (fd >= 0) close(fd)
 }

@@ -4,6 +4,7 @@ import {
   compileExclusion,
   type Exclusion,
   isSafePath,
+  noVerdict,
   type Root,
   textFromBytes,
 } from '@central-backup/archive'
@@ -165,12 +166,13 @@ class PathSelection {
   /** A match of a pattern, unlike a path that was named, is subject to the excludes, as is all that leads to it. */
   #isExcluded(path: BytePath, base: BytePath, isDirectory: boolean): boolean {
     const components = path.split('/') as BytePath[]
+    let verdict = noVerdict
     for (let count = splitPath(base).length + 1; count <= components.length; count++) {
       const ancestor = components.slice(0, count).join('/') as BytePath
       const folder = isDirectory || count < components.length
-      if (this.#exclusion.excludes(ancestor, components[count - 1]!, folder)) return true
+      verdict = this.#exclusion.judge(ancestor, components[count - 1]!, folder, verdict)
     }
-    return false
+    return this.#exclusion.leavesOut(verdict)
   }
 
   #addRoots(path: BytePath, links: readonly BytePath[]): void {

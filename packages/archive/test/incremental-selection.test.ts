@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { type BytePath, CompressorPool, type Root, type RootRules } from '../src/index.ts'
+import { PackingFolder } from './packing-folder.ts'
+import { enterPrivateMounts, mount, mountNew, mountTmpfs, unmountAll } from './private-mounts.ts'
+import { RunSeries, type SeriesRun } from './run-series.ts'
+
+const skip = enterPrivateMounts()
+const pool = new CompressorPool(1)
+after(() => pool.close())
+
+/** A tree, packed by rules that change from run to run. */
+class Scene extends PackingFolder {
+  readonly #runs = new RunSeries(pool)
+
+  pack(base: SeriesRun | null, rules: RootRules = {}, roots: readonly Root[] = []): Promise<SeriesRun> {
+    return this.#runs.pack([{ ...this.root(), rules }, ...roots], { base })
+  }
+
+  /** Names that are gone: `-` for what is deleted, `?` for what is unselected. */
+  gone({ gone }: SeriesRun): string[] {
+    const within = gone.filter(({ path }) => path.startsWith(`${this.pathOf()}/`))
+    return within.map(({ path, reason }) => `${reason === 'deleted' ? '-' : '?'} ${this.nameOf(path)}`)
+  }
+
+  standing({ standing }: SeriesRun): string[] {
+    return standing
+      .map(({ path }) => path)
+      .filter((path) => path.startsWith(`${this.pathOf()}/`))
+      .map((path) => this.nameOf(path))
+  }
+
+  override [Symbol.dispose](): void {
+    if (skip === false) for (const name of ['mnt', 'data']) tryUnmount(join(this.path, name))
+    super[Symbol.dispose]()
+  }
+}
+
+function tryUnmount(path: string): void {
+  try {
+    unmountAll(path)
+  } catch {
+    // Nothing is mounted there.
+  }
+}
+
+test('what lies in a folder that is a cache now, or has a marker, or is too large, is unselected', async () => {
+  using scene = new Scene()
+  for (const name of ['a/x', 'b/c/x', 'b/d', 'c/large', 'd/x']) scene.file(name, name)
+  const full = await scene.pack(null)
+  scene.file('a/CACHEDIR.TAG', 'Signature: 8a477f597d28d172789f06886806bc55')
+  scene.file('b/.nobackup')
+  scene.file('c/large', 'x'.repeat(100))
+  rmSync(scene.at('d/x'))
+  const rules = { excludeCaches: true, excludeIfPresent: ['.nobackup' as BytePath], maxFileBytes: 50 }
+  const second = await scene.pack(full, rules)
+  assert.deepEqual(scene.gone(second), ['? a/x', '? b/c', '? b/d', '? c/large', '- d/x'])
+  assert.deepEqual(scene.standing(second), ['a', 'a/CACHEDIR.TAG', 'b', 'b/.nobackup', 'c', 'd'])
+  assert.deepEqual(scene.gone(await scene.pack(second, rules)), [])
+})
+
+test('below a root in a folder that is left out, what is deleted is deleted', async () => {
+  using scene = new Scene()
+  for (const name of ['a/r/x', 'a/r/y', 'a/s', 'a/z']) scene.file(name, name)
+  const full = await scene.pack(null)
+  scene.file('a/.nobackup')
+  rmSync(scene.at('a/r/x'))
+  const rules = { excludeIfPresent: ['.nobackup' as BytePath] }
+  const second = await scene.pack(full, rules, [scene.root('a/r')])
+  assert.deepEqual(scene.gone(second), ['- a/r/x', '? a/s', '? a/z'])
+})
+
+test('what is taken back below an excluded folder is deleted when it is deleted, and the rest is unselected', async () => {
+  using scene = new Scene()
+  for (const name of ['cache/a/x', 'cache/keep/x', 'cache/keep/y']) scene.file(name, name)
+  const full = await scene.pack(null)
+  rmSync(scene.at('cache/keep/x'))
+  const cache = `${scene.path}/cache`
+  const second = await scene.pack(full, { exclude: [cache, `!${cache}/keep`] })
+  assert.deepEqual(scene.gone(second), ['? cache/a', '- cache/keep/x'])
+  assert.deepEqual(scene.standing(second), ['cache', 'cache/keep', 'cache/keep/y'])
+})
+
+test('what a mount covers now is unselected, with oneFileSystem and where the mount holds no data', {
+  skip,
+}, async () => {
+  using scene = new Scene()
+  for (const name of ['data/x', 'data/y/z', 'mnt/x', 'other']) scene.file(name, name)
+  const full = await scene.pack(null)
+  mountTmpfs(join(scene.path, 'data'))
+  mount(join(scene.path, 'mnt'), '-t', 'proc', 'proc')
+  const second = await scene.pack(full, { oneFileSystem: true })
+  assert.deepEqual(scene.gone(second), ['? data/x', '? data/y', '? mnt/x'])
+  assert.deepEqual(scene.standing(second), ['data', 'mnt', 'other'])
+  assert.deepEqual(second.warnings, [], 'what is in memory need not be told')
+})
+
+test('a file system that is left out is told once, and is no fault of the run', { skip }, async (t) => {
+  using scene = new Scene()
+  scene.file('other')
+  const reason = mountNew('ext4', scene.path, join(scene.path, 'data'))
+  if (reason !== false) {
+    t.skip(reason)
+    return
+  }
+  const run = await scene.pack(null, { oneFileSystem: true, exclude: ['*.image'] })
+  assert.equal(run.end.outcome, 'complete')
+  assert.deepEqual(
+    run.warnings.map(({ code, path }) => [code, path]),
+    [['mounts-left-out', scene.pathOf('data')]],
+  )
+  assert.match(run.warnings[0]!.message, /left out: "\/.*\/data" \(ext4\); name in paths/)
+  const excluded = await scene.pack(null, { oneFileSystem: true, exclude: ['*.image', 'data'] })
+  assert.deepEqual(excluded.warnings, [])
+})
