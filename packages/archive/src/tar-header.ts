@@ -1,4 +1,4 @@
-import { aclKeywords, aclText } from './acl-text.ts'
+import { aclKeywords, aclText } from './acl.ts'
 import { type Entry, type EntryType, storedBytes } from './entry.ts'
 import { ArchiveError } from './errors.ts'
 import { fileBytesMax } from './limits.ts'

@@ -4,10 +4,12 @@
  */
 import koffi from 'koffi'
 import type { BytePath } from '../path.ts'
-import { AT_FDCWD, cName, errno, libc, low } from './libc.ts'
+import { AT_FDCWD, cName, errno, libc, low, objectPath } from './libc.ts'
 
 const nativeFlistxattr = libc.func('int64_t flistxattr(int, void *, size_t)')
 const nativeFgetxattr = libc.func('int64_t fgetxattr(int, const void *, void *, size_t)')
+const nativeListxattr = libc.func('int64_t listxattr(const void *, void *, size_t)')
+const nativeGetxattr = libc.func('int64_t getxattr(const void *, const void *, void *, size_t)')
 const nativeLlistxattr = libc.func('int64_t llistxattr(const void *, void *, size_t)')
 const nativeLgetxattr = libc.func('int64_t lgetxattr(const void *, const void *, void *, size_t)')
 // The calls relative to a folder have no wrappers in the C libraries of today (listxattrat(2), Linux 6.13).
@@ -60,6 +62,8 @@ function result(returned: number | bigint): number {
 export interface AttributePlace {
   fd: number
   name: Buffer | null
+  /** The object was opened as a path: its attributes can be read by way of /proc only. */
+  isPath?: boolean
 }
 
 /** A name that leads to what has `name` in the folder, without following it (proc(5), /proc/pid/fd). */
@@ -67,7 +71,8 @@ function pathOf(fd: number, name: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`/proc/self/fd/${fd}/`), name.subarray(0, name.indexOf(0) + 1)])
 }
 
-function list({ fd, name }: AttributePlace, offer: Buffer): number {
+function list({ fd, name, isPath }: AttributePlace, offer: Buffer): number {
+  if (isPath === true) return result(nativeListxattr(objectPath(fd), offer, offer.length))
   if (name === null) return result(nativeFlistxattr(fd, offer, offer.length))
   if (!hasCallsRelativeToFolders) return result(nativeLlistxattr(pathOf(fd, name), offer, offer.length))
   return result(nativeListxattrat(SYS_listxattrat, fd, name, AT_SYMLINK_NOFOLLOW, offer, offer.length))
@@ -94,7 +99,8 @@ export function listXattrs(place: AttributePlace): Buffer[] | number {
 
 const noNames: Buffer[] = []
 
-function get({ fd, name }: AttributePlace, xattr: Buffer, offer: Buffer): number {
+function get({ fd, name, isPath }: AttributePlace, xattr: Buffer, offer: Buffer): number {
+  if (isPath === true) return result(nativeGetxattr(objectPath(fd), xattr, offer, offer.length))
   if (name === null) return result(nativeFgetxattr(fd, xattr, offer, offer.length))
   if (!hasCallsRelativeToFolders) {
     return result(nativeLgetxattr(pathOf(fd, name), xattr, offer, offer.length))

@@ -6,7 +6,7 @@
 
 import { constants as fsConstants } from 'node:fs'
 import koffi from 'koffi'
-import { AT_FDCWD, errno, libc, low } from './libc.ts'
+import { AT_FDCWD, errno, libc, low, objectPath } from './libc.ts'
 
 const nativeOpenat = libc.func('int openat(int, const void *, int, unsigned int)')
 const nativeMkdirat = libc.func('int mkdirat(int, const void *, unsigned int)')
@@ -24,6 +24,8 @@ const nativeFsetxattr = libc.func('int fsetxattr(int, const void *, const void *
 const nativeSetxattr = libc.func('int setxattr(const void *, const void *, const void *, size_t, int)')
 const nativePwrite = libc.func('int64_t pwrite(int, const void *, size_t, int64_t)')
 const nativeFtruncate = libc.func('int ftruncate(int, int64_t)')
+const nativeFremovexattr = libc.func('int fremovexattr(int, const void *)')
+const nativeRemovexattr = libc.func('int removexattr(const void *, const void *)')
 const nativeFsync = libc.func('int fsync(int)')
 const nativeSyncfs = libc.func('int syncfs(int)')
 
@@ -39,6 +41,7 @@ const UTIME_OMIT = (1 << 30) - 2
 const createNew =
   fsConstants.O_WRONLY | fsConstants.O_CREAT | fsConstants.O_EXCL | fsConstants.O_NOFOLLOW | O_CLOEXEC
 const openPath = O_PATH | fsConstants.O_NOFOLLOW | O_CLOEXEC
+const openToRead = fsConstants.O_RDONLY | fsConstants.O_NONBLOCK | fsConstants.O_NOCTTY | O_CLOEXEC
 const openSelf = fsConstants.O_RDONLY | fsConstants.O_DIRECTORY | O_CLOEXEC
 
 const emptyName = Buffer.from([0])
@@ -65,6 +68,11 @@ export function openDirectoryPathAt(directory: number, name: Buffer): number {
 /** Opens for reading the directory that `fd` was opened as a path of. */
 export function reopenDirectory(fd: number): number {
   return result(nativeOpenat(fd, selfName, openSelf, 0))
+}
+
+/** Opens for reading the file that `fd` was opened as a path of. */
+export function reopenFile(fd: number): number {
+  return result(nativeOpenat(AT_FDCWD, objectPath(fd), openToRead, 0))
 }
 
 /** Makes a file that was not there, only for this user, and opens it for writing. -EEXIST where there is anything. */
@@ -155,6 +163,11 @@ export function setXattr({ fd, isPath }: OpenObject, name: Buffer, value: Uint8A
   )
 }
 
+/** `name` is NUL-terminated. */
+export function removeXattr({ fd, isPath }: OpenObject, name: Buffer): number {
+  return result(isPath ? nativeRemovexattr(objectPath(fd), name) : nativeFremovexattr(fd, name))
+}
+
 /** Writes all of `bytes` at a position of the file. 0, or a negative error number. */
 export function writeAllAt(fd: number, bytes: Uint8Array, position: number): number {
   for (let offset = 0; offset < bytes.length; ) {
@@ -179,9 +192,4 @@ export function syncFile(fd: number): number {
 /** Writes all that the file system of `fd` has in memory to its disk. Not for descriptors opened as paths. */
 export function syncFileSystem(fd: number): number {
   return result(nativeSyncfs(fd))
-}
-
-/** A name that leads to the open object itself, also where it is a link (proc(5), /proc/pid/fd). */
-function objectPath(fd: number): Buffer {
-  return Buffer.from(`/proc/self/fd/${fd}\0`, 'latin1')
 }

@@ -64,6 +64,11 @@ export function cName(name: BytePath, buffer?: Buffer): Buffer {
   return buffer
 }
 
+/** A name that leads to the object that a descriptor is open on, also where that is a link (proc(5), /proc/pid/fd). */
+export function objectPath(fd: number): Buffer {
+  return Buffer.from(`/proc/self/fd/${fd}\0`, 'latin1')
+}
+
 /** Text of a negative error number, for people: `EACCES: permission denied`. */
 export function describeErrno(negative: number): string {
   return `${getSystemErrorName(negative)}: ${getSystemErrorMessage(negative)}`

@@ -1,8 +1,8 @@
 import { type Entry, storedBytes } from '../entry.ts'
 import { setSize, syncFile, writeAllAt } from '../native/libc-write.ts'
-import { setAttributes } from './attributes.ts'
 import { ContentCheck } from './content-check.ts'
 import type { Action } from './decision.ts'
+import { hasLayout, sealingFlags, setInodeFlags, setLayout } from './inode-flags.ts'
 import { type Begun, beginFile, discard, place, type Spot } from './placement.ts'
 import { type Standing, standingAt } from './standing.ts'
 import type { RestoreWork } from './work.ts'
@@ -34,7 +34,8 @@ export async function restoreFile(work: RestoreWork, entry: Entry): Promise<bool
     work.failed(entry.path, 'cannot look at what stands there', standing)
     return false
   }
-  const action = work.decide(entry, standing)
+  const action = work.decide(entry, spot, standing)
+  if (action !== 'keep' && entry.flags !== null && (entry.flags & sealingFlags) !== 0) work.hasSealed = true
   if (action === 'equal' || action === 'keep') {
     work.advance(entry.path, 0, storedBytes(entry))
     return settle(work, entry, action, standing)
@@ -56,8 +57,10 @@ async function finishFile(
 ): Promise<boolean> {
   let placed = false
   try {
+    if (hasLayout(entry)) setLayout(begun.fd, entry)
     if (!(await copyContent(work, entry, begun.fd))) return false
-    setAttributes(begun, entry, work.unsetOf(entry))
+    work.setAttributes(begun, entry)
+    setInodeFlags(begun.fd, entry, sealingFlags, work.unsetOf(entry))
     const synced = action === 'replace' ? syncFile(begun.fd) : 0
     if (synced < 0) {
       work.failed(entry.path, 'cannot write the file to disk', synced)
@@ -81,7 +84,7 @@ export function putInPlace(
   let standing: Standing | null = null
   const done = place(spot, begun, entry, action, (found) => {
     standing = found
-    return work.decide(entry, found)
+    return work.decide(entry, spot, found)
   })
   if (typeof done !== 'number') return settle(work, entry, done, standing)
   work.failed(entry.path, 'cannot give it its name', done)
@@ -91,7 +94,7 @@ export function putInPlace(
 /** Counts what was done for an entry that is no directory. Returns whether what it wants stands there now. */
 export function settle(work: RestoreWork, entry: Entry, action: Action, standing: Standing | null): boolean {
   const { report } = work.record
-  if (action === 'keep') work.kept(entry.path, standing)
+  if (action === 'keep') work.kept(entry, standing)
   else if (action === 'equal') report.equal++
   else if (entry.type === 'file') {
     report.restored.files++

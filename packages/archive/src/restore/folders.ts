@@ -1,5 +1,5 @@
 import type { Entry } from '../entry.ts'
-import { close, errno } from '../native/libc.ts'
+import { close, errno, openDirectoryAt } from '../native/libc.ts'
 import {
   makeDirectoryAt,
   openDirectoryPathAt,
@@ -8,11 +8,19 @@ import {
   unlinkAt,
 } from '../native/libc-write.ts'
 import type { BytePath } from '../path.ts'
-import { setAttributes } from './attributes.ts'
-import { unfinishedMode } from './decision.ts'
+import { decide, unfinishedMode } from './decision.ts'
+import {
+  hasLayout,
+  mayBeSealed,
+  reseal,
+  setInodeFlags,
+  setLayout,
+  unseal,
+  unsealOpen,
+} from './inode-flags.ts'
 import type { Spot } from './placement.ts'
 import { describeFailure } from './report.ts'
-import { type Standing, standingAt, standingOf } from './standing.ts'
+import { closerLookOf, type Standing, standingAt, standingOf } from './standing.ts'
 import type { RestoreWork } from './work.ts'
 
 const attemptsMax = 16
@@ -55,23 +63,60 @@ function makeFolder(work: RestoreWork, entry: Entry): boolean {
       openToSelf(work, entry, spot, standing)
       return true
     }
-    const action = work.decide(entry, standing)
+    const action = work.decide(entry, spot, standing)
     if (action === 'keep') {
-      work.kept(entry.path, standing)
+      work.kept(entry, standing)
       return false
     }
-    if (action === 'replace') unlinkAt(spot.folder, spot.name)
+    if (action === 'replace') {
+      const removed = removeAt(spot, standing!)
+      if (mayBeSealed(removed)) {
+        failure = removed
+        break
+      }
+    }
     failure = makeDirectoryAt(spot.folder, spot.name, unfinishedMode)
-    if (failure === 0) return true
+    if (failure === 0) {
+      prepare(entry, spot)
+      return true
+    }
     if (failure !== -errno.EEXIST) break
   }
   work.failed(entry.path, 'cannot make the folder', failure)
   return false
 }
 
-/** Without root, nothing can be put into a folder of ours whose mode forbids it; it gets its mode in the end. */
+/** Removes what stands in place of a folder, also where its flags forbid it. 0, or a negative error number. */
+function removeAt({ folder, name }: Spot, standing: Standing): number {
+  const removed = unlinkAt(folder, name)
+  const unsealed = mayBeSealed(removed) ? unseal(folder, name, standing) : null
+  if (unsealed === null) return removed
+  const again = unlinkAt(folder, name)
+  reseal(unsealed)
+  return again
+}
+
+/** What decides how that is stored which comes into a new folder. */
+function prepare(entry: Entry, { folder, name }: Spot): void {
+  if (!hasLayout(entry)) return
+  const fd = openDirectoryAt(folder, name)
+  if (fd < 0) return
+  setLayout(fd, entry)
+  close(fd)
+}
+
+/**
+ * Nothing can be put into a folder whose flags forbid it, nor, without root, into one of ours whose mode does. It gets
+ * them in the end. Flags are only taken from a folder where what is in it may be replaced.
+ */
 function openToSelf(work: RestoreWork, entry: Entry, spot: Spot, standing: Standing): void {
-  if (work.self === 0 || entry.ancestor || standing.uid !== work.self) return
+  const { overwrite, self } = work.rules
+  if (entry.ancestor) return
+  if (overwrite !== 'never' && entry.flags !== null) {
+    const unsealed = unseal(spot.folder, spot.name, standing)
+    if (unsealed !== null) close(unsealed.fd)
+  }
+  if (self === 0 || standing.uid !== self) return
   if ((standing.mode & ownerBits) === ownerBits) return
   const fd = openDirectoryPathAt(spot.folder, spot.name)
   if (fd < 0) return
@@ -100,12 +145,26 @@ function finishFolder(work: RestoreWork, entry: Entry): void {
     record.problem('failed', entry.path, describeFailure('cannot open the folder again', standing))
     return
   }
-  const action = work.decide(entry, standing)
-  if (action === 'equal') record.report.equal++
-  if (action !== 'update') return
   const readable = reopenDirectory(folder)
-  const object = readable < 0 ? { fd: folder, isPath: true } : { fd: readable, isPath: false }
-  setAttributes(object, entry, work.unsetOf(entry))
+  const action = decide(entry, standing, work.rules, () => {
+    if (readable >= 0) standing.closer = closerLookOf(readable)
+  })
+  if (action === 'equal') record.report.equal++
+  if (action === 'update') {
+    giveAttributes(work, entry, folder, readable)
+    record.report.restored.directories++
+  }
   if (readable >= 0) close(readable)
-  record.report.restored.directories++
+}
+
+/** `readable` is negative where the folder could not be opened otherwise than as a path. */
+function giveAttributes(work: RestoreWork, entry: Entry, folder: number, readable: number): void {
+  if (readable < 0) {
+    work.setAttributes({ fd: folder, isPath: true }, entry)
+    if ((entry.flags ?? 0) !== 0) work.record.unset('flags', entry.path, readable)
+    return
+  }
+  unsealOpen(readable)
+  work.setAttributes({ fd: readable, isPath: false }, entry)
+  setInodeFlags(readable, entry, 0, work.unsetOf(entry))
 }

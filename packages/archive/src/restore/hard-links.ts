@@ -1,9 +1,10 @@
 import type { Entry } from '../entry.ts'
 import { close, cName, errno } from '../native/libc.ts'
-import { openPathAt } from '../native/libc-write.ts'
+import { openPathAt, reopenFile } from '../native/libc-write.ts'
 import type { BytePath } from '../path.ts'
 import { restoreFile } from './files.ts'
-import { beginLink, place } from './placement.ts'
+import { mayBeSealed, unsealOpen } from './inode-flags.ts'
+import { type Begun, beginLink, place, type Spot } from './placement.ts'
 import { restoreSpecial } from './specials.ts'
 import { type Standing, standingAt, standingOf } from './standing.ts'
 import type { RestoreWork } from './work.ts'
@@ -64,7 +65,8 @@ class HardLinks {
     if (folder < 0) return folder
     const name = cName(path.slice(slash + 1) as BytePath)
     const named = standingAt(folder, name, first.type)
-    if (named === null || typeof named === 'number' || !this.#isFirst(first, named)) return -errno.ENOENT
+    if (named === null || typeof named === 'number') return -errno.ENOENT
+    if (!this.#isFirst(first, { folder, name }, named)) return -errno.ENOENT
     const fd = openPathAt(folder, name)
     if (fd < 0) return fd
     // The descriptor decides what is linked, so it is what is looked at again: the name may lead elsewhere by now.
@@ -75,9 +77,12 @@ class HardLinks {
   }
 
   /** As root, what belongs to another user than it did may be something planted: it gets no further names. */
-  #isFirst(first: Entry, standing: Standing): boolean {
-    const { self } = this.#work
-    return this.#work.decide(first, standing) === 'equal' && (self !== 0 || standing.uid === first.uid)
+  #isFirst(first: Entry, spot: Spot, standing: Standing): boolean {
+    const { self, owners } = this.#work.rules
+    return (
+      this.#work.decide(first, spot, standing) === 'equal' &&
+      (self !== 0 || standing.uid === owners.uidOf(first))
+    )
   }
 
   /** False where no link could be made; nothing was reported then. */
@@ -88,23 +93,39 @@ class HardLinks {
     const opened = standingOf(fd)
     const standing = standingAt(spot.folder, spot.name, entry.type)
     if (typeof opened === 'number' || typeof standing === 'number') return false
-    const action = work.decide(entry, standing)
-    if (action === 'equal' || (standing !== null && isSame(opened, standing))) {
+    let action = work.decide(entry, spot, standing)
+    if (standing !== null && isSame(opened, standing)) action = 'equal'
+    // An object of its own that is like the first one is none of its names.
+    else if (action === 'equal' && work.rules.overwrite === 'always') action = 'replace'
+    if (action === 'equal') {
       work.record.report.equal++
       return true
     }
     if (action === 'keep') {
-      work.kept(entry.path, standing)
+      work.kept(entry, standing)
       return true
     }
-    const begun = beginLink(spot, fd)
+    const begun = this.#beginLink(spot, fd, opened)
     if (typeof begun === 'number') return false
-    const done = place(spot, begun, entry, action, (found) => work.decide(entry, found))
+    const done = place(spot, begun, entry, action, (found) => work.decide(entry, spot, found))
     if (typeof done === 'number') work.failed(entry.path, 'cannot give it its name', done)
-    else if (done === 'keep') work.kept(entry.path, null)
+    else if (done === 'keep') work.kept(entry, null)
     else if (done === 'equal') work.record.report.equal++
     else work.record.report.restored.hardlinks++
     return true
+  }
+
+  /** What is sealed takes no further name: it is opened for that, and sealed again in the end as all files are. */
+  #beginLink(spot: Spot, fd: number, opened: Standing): Begun | number {
+    const begun = beginLink(spot, fd)
+    if (typeof begun !== 'number' || !mayBeSealed(begun) || opened.type !== 'file') return begun
+    const readable = reopenFile(fd)
+    if (readable < 0) return begun
+    try {
+      return unsealOpen(readable) === null ? begun : beginLink(spot, fd)
+    } finally {
+      close(readable)
+    }
   }
 }
 

@@ -15,6 +15,7 @@ import {
 } from '../native/libc-write.ts'
 import type { BytePath } from '../path.ts'
 import type { Action } from './decision.ts'
+import { mayBeSealed, reseal, type Unsealed, unseal } from './inode-flags.ts'
 import { type Standing, standingAt, standingOf } from './standing.ts'
 
 /** What an object is called until it is whole. One that a killed restore leaves behind can be removed. */
@@ -129,21 +130,30 @@ function giveName(
   decideAgain: (standing: Standing | null) => Action,
 ): Action | number {
   let current = action
-  for (let attempt = 0; attempt < attemptsMax; attempt++) {
-    if (current !== 'create' && current !== 'replace') return current
-    const renamed =
-      current === 'create' ? renameNewAt(folder, temporary, name) : renameAt(folder, temporary, name)
-    if (renamed === 0) return current
-    if (renamed === -errno.EISDIR) {
-      // Only ever an empty folder is removed: the call refuses all others.
-      const removed = removeDirectoryAt(folder, name)
-      if (removed < 0 && removed !== -errno.ENOENT && removed !== -errno.ENOTDIR) {
-        if (removed !== -errno.ENOTEMPTY && removed !== -errno.EEXIST) return removed
-      }
-    } else if (renamed !== -errno.EEXIST) return renamed
-    const standing = standingAt(folder, name, entry.type)
-    if (typeof standing === 'number') return standing
-    current = decideAgain(standing)
+  let unsealed: Unsealed | null = null
+  try {
+    for (let attempt = 0; attempt < attemptsMax; attempt++) {
+      if (current !== 'create' && current !== 'replace') return current
+      const renamed =
+        current === 'create' ? renameNewAt(folder, temporary, name) : renameAt(folder, temporary, name)
+      if (renamed === 0) return current
+      const sealed = current === 'replace' && unsealed === null && mayBeSealed(renamed)
+      if (renamed === -errno.EISDIR) {
+        // Only ever an empty folder is removed: the call refuses all others.
+        const removed = removeDirectoryAt(folder, name)
+        if (removed < 0 && removed !== -errno.ENOENT && removed !== -errno.ENOTDIR) {
+          if (removed !== -errno.ENOTEMPTY && removed !== -errno.EEXIST) return removed
+        }
+      } else if (renamed !== -errno.EEXIST && !sealed) return renamed
+      const standing = standingAt(folder, name, entry.type)
+      if (typeof standing === 'number') return standing
+      current = decideAgain(standing)
+      if (!sealed || current !== 'replace') continue
+      unsealed = unseal(folder, name, standing!)
+      if (unsealed === null) return renamed
+    }
+    return -errno.EBUSY
+  } finally {
+    if (unsealed !== null) reseal(unsealed)
   }
-  return -errno.EBUSY
 }

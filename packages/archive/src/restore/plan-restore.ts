@@ -1,9 +1,10 @@
 import { type Entry, type EntryType, storedBytes } from '../entry.ts'
 import { cName, errno } from '../native/libc.ts'
 import { type BytePath, bytesFromText, isSafePath, isWithin } from '../path.ts'
-import { type Action, decide, type Overwrite } from './decision.ts'
+import { type Action, decide, type Overwrite, type RestoreRules } from './decision.ts'
 import type { RestoreSource } from './source.ts'
-import { standingAt } from './standing.ts'
+import { lookCloser, standingAt } from './standing.ts'
+import { TargetOwners } from './target-owners.ts'
 import { TargetTree } from './target-tree.ts'
 
 export interface PlannedStep {
@@ -22,9 +23,11 @@ export function* planRestore(
   source: RestoreSource,
   target: string,
   overwrite: Overwrite = 'never',
+  numericIds = false,
 ): Generator<PlannedStep, void, void> {
   const tree = TargetTree.open(bytesFromText(target))
-  const planner = new Planner(source, typeof tree === 'number' ? null : tree, overwrite)
+  const rules = { overwrite, self: process.geteuid!(), owners: new TargetOwners(numericIds) }
+  const planner = new Planner(source, typeof tree === 'number' ? null : tree, rules)
   try {
     for (const entry of source.entries('path')) if (isSafePath(entry.path)) yield planner.step(entry)
   } finally {
@@ -36,14 +39,14 @@ class Planner {
   readonly #source: RestoreSource
   /** `null` where the target is not there. */
   readonly #tree: TargetTree | null
-  readonly #overwrite: Overwrite
+  readonly #rules: RestoreRules
   /** What stands in place of a folder and stays: nothing can come below it. */
   #obstacle: BytePath | null = null
 
-  constructor(source: RestoreSource, tree: TargetTree | null, overwrite: Overwrite) {
+  constructor(source: RestoreSource, tree: TargetTree | null, rules: RestoreRules) {
     this.#source = source
     this.#tree = tree
-    this.#overwrite = overwrite
+    this.#rules = rules
   }
 
   step(entry: Entry): PlannedStep {
@@ -60,9 +63,10 @@ class Planner {
     // What is in the way of its folder was decided about with that folder.
     if (folder < 0) return 'create'
     const wanted = this.#resolve(entry)
-    const standing = standingAt(folder, cName(entry.path.slice(slash + 1) as BytePath), wanted.type)
+    const name = cName(entry.path.slice(slash + 1) as BytePath)
+    const standing = standingAt(folder, name, wanted.type)
     if (typeof standing === 'number') return standing === -errno.ENOENT ? 'create' : 'keep'
-    const action = decide(wanted, standing, this.#overwrite, process.geteuid!())
+    const action = decide(wanted, standing, this.#rules, (found) => lookCloser(folder, name, found))
     const stays = action === 'keep' && standing?.type !== 'directory'
     if (entry.type === 'directory' && stays) this.#obstacle = entry.path
     return action

@@ -1,6 +1,7 @@
 import { describeErrno, errno } from '../native/libc.ts'
 import type { BytePath } from '../path.ts'
 import type { Attribute } from './attributes.ts'
+import type { MappedOwner } from './target-owners.ts'
 
 /** How many of the things that went wrong are listed; all are counted, and told one by one. */
 export const problemsListedMax = 1000
@@ -42,6 +43,8 @@ export interface RestoreReport {
   kept: Listed<{ path: BytePath; message: string }>
   /** By kind; without those that did not happen. */
   notSet: Partial<Record<Unset, { count: number; reason: string; examples: BytePath[] }>>
+  /** Users and groups who have other numbers here; up to some, the objects of each counted. */
+  mapped: MappedOwner[]
 }
 
 /** What is told while a restore goes on. */
@@ -71,6 +74,7 @@ export class RestoreRecord {
     failed: { count: 0, listed: [] },
     kept: { count: 0, listed: [] },
     notSet: {},
+    mapped: [],
   }
   readonly #observer: RestoreObserver
 

@@ -5,6 +5,7 @@ import { restoreFiles } from './files.ts'
 import { finishFolders, makeFolders } from './folders.ts'
 import { restoreHardLinks } from './hard-links.ts'
 import type { RestoreReport } from './report.ts'
+import { sealFiles } from './seal-files.ts'
 import type { RestoreSource } from './source.ts'
 import { restoreSpecials } from './specials.ts'
 import { TargetTree } from './target-tree.ts'
@@ -12,8 +13,8 @@ import { type RestoreOptions, RestoreWork } from './work.ts'
 
 /**
  * Restores a selection below `target`, an absolute path of a folder that is there: `etc/hosts` comes back as
- * `TARGET/etc/hosts`. Everything is streamed in five passes: folders; files; links and special files; further names;
- * attributes of folders.
+ * `TARGET/etc/hosts`. Everything is streamed in passes: folders; files; links and special files; further names; flags
+ * that files take no change after; attributes of folders.
  *
  * - Nothing outside of the target is written, whatever the entries say and whatever others do in the target meanwhile:
  *   no link is followed below it.
@@ -35,6 +36,7 @@ export async function restoreTree(
   await restoreFiles(work)
   await restoreSpecials(work)
   await restoreHardLinks(work)
+  await sealFiles(work)
   await finishFolders(work, obstructed)
   work.begin('sync')
   work.advance('' as BytePath, 0, 0)
@@ -48,6 +50,7 @@ export async function restoreTree(
       },
     )
   }
+  work.record.report.mapped = work.rules.owners.mapped()
   return work.record.report
 }
 

@@ -1,6 +1,5 @@
 import type { Entry, EntryType } from '../entry.ts'
 import { errno } from '../native/libc.ts'
-import { setAttributes } from './attributes.ts'
 import { putInPlace, settle } from './files.ts'
 import { beginSpecial } from './placement.ts'
 import { standingAt } from './standing.ts'
@@ -32,7 +31,7 @@ export function restoreSpecial(work: RestoreWork, entry: Entry): boolean {
     work.failed(entry.path, 'cannot look at what stands there', standing)
     return false
   }
-  const action = work.decide(entry, standing)
+  const action = work.decide(entry, spot, standing)
   if (action === 'equal' || action === 'keep') return settle(work, entry, action, standing)
   const begun = beginSpecial(spot, entry)
   if (typeof begun === 'number') {
@@ -40,6 +39,6 @@ export function restoreSpecial(work: RestoreWork, entry: Entry): boolean {
     else work.failed(entry.path, `cannot make the ${entry.type}`, begun)
     return false
   }
-  setAttributes(begun, entry, work.unsetOf(entry))
+  work.setAttributes(begun, entry)
   return putInPlace(work, entry, spot, begun, action)
 }

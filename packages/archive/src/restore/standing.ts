@@ -1,6 +1,15 @@
 import { constants } from 'node:fs'
 import type { EntryType } from '../entry.ts'
-import { close, errno, FileStatus, openDirectoryAt, readLinkAt, readNames } from '../native/libc.ts'
+import {
+  close,
+  errno,
+  FileStatus,
+  openDirectoryAt,
+  openFileAt,
+  readLinkAt,
+  readNames,
+} from '../native/libc.ts'
+import { type AttributePlace, getFlags, getProject, getXattr, listXattrs } from '../native/libc-attributes.ts'
 import type { BytePath } from '../path.ts'
 
 /** What stands at a name before something is restored there. */
@@ -15,6 +24,7 @@ export interface Standing {
   mtimeNanoseconds: number
   dev: number
   ino: number | bigint
+  nlink: number
   device: { major: number; minor: number }
   /** Of a symbolic link. */
   target: BytePath | null
@@ -23,6 +33,15 @@ export interface Standing {
    * that cannot be read counts as holding something.
    */
   empty: boolean
+  /** What a status does not tell, where it was looked at. */
+  closer: CloserLook | null
+}
+
+/** `null` for what could not be read, and for what objects of the kind do not have. */
+export interface CloserLook {
+  xattrs: ReadonlyMap<string, Uint8Array> | null
+  flags: number | null
+  project: number | null
 }
 
 const typeOfFormat = new Map<number, EntryType>([
@@ -53,6 +72,44 @@ export function standingAt(directory: number, name: Buffer, wanted: EntryType): 
   return standing
 }
 
+/** Adds to `standing` what a status does not tell of it. Costs some microseconds. */
+export function lookCloser(directory: number, name: Buffer, standing: Standing): void {
+  const fd = openToLook(directory, name, standing.type)
+  if (fd < 0) {
+    standing.closer = { xattrs: xattrsAt({ fd: directory, name }), flags: null, project: null }
+    return
+  }
+  standing.closer = closerLookOf(fd)
+  close(fd)
+}
+
+/** The same of an open file or directory. */
+export function closerLookOf(fd: number): CloserLook {
+  const flags = getFlags(fd)
+  const project = getProject(fd)
+  return {
+    xattrs: xattrsAt({ fd, name: null }),
+    flags: flags < 0 ? null : flags,
+    project: project < 0 ? null : project,
+  }
+}
+
+function openToLook(directory: number, name: Buffer, type: Standing['type']): number {
+  if (type === 'file') return openFileAt(directory, name)
+  return type === 'directory' ? openDirectoryAt(directory, name) : -1
+}
+
+function xattrsAt(place: AttributePlace): CloserLook['xattrs'] {
+  const names = listXattrs(place)
+  if (typeof names === 'number') return null
+  const xattrs = new Map<string, Uint8Array>()
+  for (const name of names) {
+    const value = getXattr(place, name)
+    if (typeof value !== 'number') xattrs.set(name.latin1Slice(0, name.length - 1), value)
+  }
+  return xattrs
+}
+
 /** What a descriptor is open on, but for what is in it; or a negative error number. */
 export function standingOf(fd: number): Standing | number {
   const failure = status.ofDescriptor(fd)
@@ -70,9 +127,11 @@ function toStanding({ mode, deviceMajor, deviceMinor, ...rest }: FileStatus): St
     mtimeNanoseconds: rest.mtimeNanoseconds,
     dev: rest.dev,
     ino: rest.ino,
+    nlink: rest.nlink,
     device: { major: deviceMajor, minor: deviceMinor },
     target: null,
     empty: false,
+    closer: null,
   }
 }
 

@@ -1,18 +1,22 @@
 import type { Entry } from '../entry.ts'
 import { ArchiveError } from '../errors.ts'
 import { cName, describeErrno, errno } from '../native/libc.ts'
+import type { OpenObject } from '../native/libc-write.ts'
 import { type BytePath, isSafePath, quotePath } from '../path.ts'
-import type { Attribute } from './attributes.ts'
-import { type Action, decide, type Overwrite } from './decision.ts'
+import { type Attribute, setAttributes } from './attributes.ts'
+import { type Action, decide, hasContent, type Overwrite, type RestoreRules } from './decision.ts'
 import type { Spot } from './placement.ts'
 import { describeFailure, type RestoreObserver, type RestorePhase, RestoreRecord } from './report.ts'
 import type { RestoreSource } from './source.ts'
-import type { Standing } from './standing.ts'
+import { lookCloser, type Standing } from './standing.ts'
+import { TargetOwners } from './target-owners.ts'
 import type { TargetTree } from './target-tree.ts'
 
 export interface RestoreOptions {
   /** What becomes of what differs and is there already; `never` if not given. */
   overwrite?: Overwrite
+  /** Owners have the numbers that were backed up, and not those that their names have here. */
+  numericIds?: boolean
   observer?: RestoreObserver
   /** Aborted where the restore is to end: between two entries, or in the middle of a file, which is then not there. */
   signal?: AbortSignal
@@ -43,9 +47,9 @@ export class RestoreWork {
   readonly source: RestoreSource
   readonly tree: TargetTree
   readonly record: RestoreRecord
-  /** The user that restores. */
-  readonly self = process.geteuid!()
-  readonly #overwrite: Overwrite
+  readonly rules: RestoreRules
+  /** There are files that are to be sealed when all else is done. */
+  hasSealed = false
   readonly #observer: RestoreObserver
   readonly #signal: AbortSignal | undefined
   #phase: RestorePhase = 'folders'
@@ -57,7 +61,8 @@ export class RestoreWork {
   constructor(source: RestoreSource, tree: TargetTree, options: RestoreOptions) {
     this.source = source
     this.tree = tree
-    this.#overwrite = options.overwrite ?? 'never'
+    const owners = new TargetOwners(options.numericIds ?? false)
+    this.rules = { overwrite: options.overwrite ?? 'never', self: process.geteuid!(), owners }
     this.#observer = options.observer ?? {}
     this.#signal = options.signal
     this.record = new RestoreRecord(this.#observer)
@@ -68,8 +73,9 @@ export class RestoreWork {
     this.#toldMs = Number.NEGATIVE_INFINITY
   }
 
-  decide(entry: Entry, standing: Standing | null): Action {
-    return decide(entry, standing, this.#overwrite, this.self)
+  /** What is to be done for an entry where `standing` has the name of `spot`. */
+  decide(entry: Entry, spot: Spot, standing: Standing | null): Action {
+    return decide(entry, standing, this.rules, (found) => lookCloser(spot.folder, spot.name, found))
   }
 
   /** Where an entry belongs, its folders made where they are missing; `null` where that cannot be, which is reported. */
@@ -97,11 +103,20 @@ export class RestoreWork {
     this.record.problem('failed', path, describeFailure(doing, negativeErrno))
   }
 
-  kept(path: BytePath, standing: Standing | null): void {
-    this.record.problem('kept', path, describeKept(standing))
+  kept(entry: Entry, standing: Standing | null): void {
+    const message =
+      standing !== null && hasContent(entry, standing)
+        ? `a ${standing.type} with the same content stands there, and its attributes differ`
+        : describeKept(standing)
+    this.record.problem('kept', entry.path, message)
   }
 
-  /** For `setAttributes`. */
+  /** Gives an open object the attributes of its entry, and notes what could not be set. */
+  setAttributes(object: OpenObject, entry: Entry): void {
+    setAttributes(object, entry, this.rules.owners, this.unsetOf(entry))
+  }
+
+  /** For what sets attributes. */
   unsetOf(entry: Entry): (attribute: Attribute, negativeErrno: number) => void {
     return (attribute, negativeErrno) => this.record.unset(attribute, entry.path, negativeErrno)
   }

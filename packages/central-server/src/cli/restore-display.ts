@@ -14,6 +14,9 @@ import { openBars } from './run-bars.ts'
 /** How many of the things that were kept are named; with `--json` all are, as are those that are missing. */
 const keptShownMax = 20
 
+/** How many users and groups that have other numbers here are named; with `--json` all are. */
+const mappedShownMax = 10
+
 /** Follows a restore: a bar for a person at a terminal, and a line for each thing that does not come back. */
 export function watchRestore(
   invocation: Invocation,
@@ -71,13 +74,17 @@ const unsetNames: Readonly<Record<Unset, { what: string; hint: string }>> = {
   owner: { what: 'the owner', hint: 'only root can give files to others' },
   mode: { what: 'the mode', hint: 'set-user-id and set-group-id are left out where the owner is' },
   times: { what: 'the times', hint: '' },
+  acls: { what: 'access control lists', hint: 'not all file systems have them' },
   xattrs: { what: 'extended attributes', hint: 'some are for root, or not for this file system' },
+  capabilities: { what: 'capabilities', hint: 'only root can give them to programs' },
+  flags: { what: 'inode flags', hint: 'some are for root, or not for this file system' },
+  project: { what: 'projects', hint: 'only root can set them, where the file system has quotas of projects' },
   special: { what: 'devices and other special files', hint: 'only root can make devices' },
 }
 
 /** What a person wants to know when a restore is done, the first line saying it all. */
 export function describeReport(report: RestoreReport): string[] {
-  const { restored, contentBytes, equal, damaged, failed, kept, notSet } = report
+  const { restored, contentBytes, equal, damaged, failed, kept, notSet, mapped } = report
   const links = restored.symlinks + restored.hardlinks
   const parts = [
     `${formatCount(restored.files)} files with ${formatBytes(contentBytes)}`,
@@ -92,6 +99,12 @@ export function describeReport(report: RestoreReport): string[] {
   if (failed.count > 0) lines.push(`could not be written: ${formatCount(failed.count)}`)
   if (kept.count > 0)
     lines.push(`differ and were kept: ${formatCount(kept.count)} (--overwrite older or always replaces them)`)
+  for (const { kind, name, from, to, count } of mapped.slice(0, mappedShownMax))
+    lines.push(
+      `${kind} ${printable(textFromBytes(name))} is ${to} here and was ${from}: ${formatCount(count)} objects (--numeric-ids takes the numbers that were)`,
+    )
+  if (mapped.length > mappedShownMax)
+    lines.push(`and ${formatCount(mapped.length - mappedShownMax)} more users and groups with other numbers`)
   for (const [kind, unset] of Object.entries(notSet)) {
     const { what, hint } = unsetNames[kind as Unset]
     const examples = unset.examples.slice(0, 3).map(shownPath).join(', ')
@@ -104,7 +117,7 @@ export function describeReport(report: RestoreReport): string[] {
 
 /** The report as `--json` gives it: the paths of problems were told one by one before. */
 export function reportFields(report: RestoreReport): object {
-  const { damaged, failed, kept, notSet, ...rest } = report
+  const { damaged, failed, kept, notSet, mapped, ...rest } = report
   const unset = Object.entries(notSet).map(([kind, { examples, ...noted }]) => [
     kind,
     { ...noted, examples: examples.map((path) => `/${textFromBytes(path)}`) },
@@ -115,5 +128,6 @@ export function reportFields(report: RestoreReport): object {
     failed: failed.count,
     kept: kept.count,
     notSet: Object.fromEntries(unset),
+    mapped: mapped.map(({ name, ...owner }) => ({ ...owner, name: textFromBytes(name) })),
   }
 }

@@ -20,6 +20,7 @@ interface Options {
   at: string
   dryRun?: boolean
   overwrite: Overwrite
+  numericIds?: boolean
 }
 
 export const restoreCommand: CommandDefinition = {
@@ -38,6 +39,7 @@ export const restoreCommand: CommandDefinition = {
           .choices(overwrites)
           .default('never'),
       )
+    command.option('--numeric-ids', 'give owners the numbers that they had, whatever their names are here')
     command.action(async (host: string, paths: string[], options: Options) => {
       const { now, workingDirectory } = invocation.surroundings
       if (options.target === '') throw new UsageError('--target names no folder')
@@ -49,8 +51,8 @@ export const restoreCommand: CommandDefinition = {
       await using source = new StandingSource(catalog, repository, run, under)
       const target = resolve(workingDirectory, options.target)
       tellRun(invocation, run, target)
-      if (options.dryRun) plan(invocation, source, target, options.overwrite)
-      else await apply(invocation, source, host, target, options.overwrite)
+      if (options.dryRun) plan(invocation, source, target, options)
+      else await apply(invocation, source, host, target, options)
     })
   },
 }
@@ -67,10 +69,15 @@ function tellRun(invocation: Invocation, run: Run, target: string): void {
     invocation.warn(`${host}: that run is incomplete: what it could not read is missing`)
 }
 
-function plan(invocation: Invocation, source: StandingSource, target: string, overwrite: Overwrite): void {
+function plan(invocation: Invocation, source: StandingSource, target: string, options: Options): void {
   const totals = { create: 0, replace: 0, update: 0, keep: 0, equal: 0 }
   let contentBytes = 0
-  for (const { path, type, action, bytes } of planRestore(source, target, overwrite)) {
+  for (const { path, type, action, bytes } of planRestore(
+    source,
+    target,
+    options.overwrite,
+    options.numericIds ?? false,
+  )) {
     totals[action]++
     contentBytes += bytes
     const shown = `/${textFromBytes(path)}`
@@ -93,11 +100,16 @@ async function apply(
   source: StandingSource,
   host: string,
   target: string,
-  overwrite: Overwrite,
+  { overwrite, numericIds = false }: Options,
 ): Promise<void> {
   using stop = untilSignal()
   using display = watchRestore(invocation, host, () => source.contentBytes())
-  const report = await restore(source, target, { overwrite, observer: display, signal: stop.signal })
+  const report = await restore(source, target, {
+    overwrite,
+    numericIds,
+    observer: display,
+    signal: stop.signal,
+  })
   display[Symbol.dispose]()
   if (invocation.options.json) invocation.report({ event: 'end', ...reportFields(report) }, [])
   else for (const line of describeReport(report)) invocation.note(line)
