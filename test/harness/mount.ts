@@ -24,13 +24,36 @@ export class Mount implements Disposable {
 
   /** An ext4 of its own in a file. */
   static ext4(megabytes: number): Mount {
+    return Mount.#inFile(megabytes, 'mkfs.ext4', ['-q', '-F'])
+  }
+
+  /** An ext4 that has what not every one has: projects, and values of extended attributes of 64 KiB. */
+  static ext4WithAll(megabytes: number): Mount {
+    return Mount.#inFile(megabytes, 'mkfs.ext4', ['-q', '-F', '-O', 'project,quota,ea_inode', '-I', '256'])
+  }
+
+  /** mkfs wants 300 MB at least, most of which are a hole. */
+  static xfs(megabytes = 300): Mount {
+    return Mount.#inFile(megabytes, 'mkfs.xfs', ['-q', '-f'])
+  }
+
+  static btrfs(megabytes = 300): Mount {
+    return Mount.#inFile(megabytes, 'mkfs.btrfs', ['-q', '-f'])
+  }
+
+  static #inFile(megabytes: number, program: string, args: readonly string[]): Mount {
     const folder = newFolder()
-    const image = join(folder, 'image')
-    const file = openSync(image, 'w')
-    ftruncateSync(file, megabytes * 1024 * 1024)
-    closeSync(file)
-    run('mkfs.ext4', ['-q', '-F', image])
-    return new Mount(folder, ['-o', 'loop', image])
+    try {
+      const image = join(folder, 'image')
+      const file = openSync(image, 'w')
+      ftruncateSync(file, megabytes * 1024 * 1024)
+      closeSync(file)
+      run(program, [...args, image])
+      return new Mount(folder, ['-o', 'loop', image])
+    } catch (error) {
+      rmSync(folder, { recursive: true, force: true })
+      throw error
+    }
   }
 
   /** Changes options of what is mounted: `ro`, `size=64m`. */

@@ -37,6 +37,7 @@ function makeTree(root: string): void {
   if (isRoot) {
     execFileSync('mknod', [`${root}/docs/null`, 'c', '1', '3'])
     execFileSync('mknod', [`${root}/docs/disk`, 'b', '259', '4660'])
+    execFileSync('mknod', [`${root}/docs/largest`, 'b', '4095', '1048575'])
     for (const [name, uid, gid] of [
       ['docs/a.txt', 1000, 100],
       ['docs/deep', 4711, 4_000_000_000],

@@ -98,7 +98,8 @@ export function makeNodeAt(
   const { major, minor } = device ?? { major: 0, minor: 0 }
   if (major > majorMax || minor > minorMax) return -errno.EOVERFLOW
   // As gnu_dev_makedev does it, for numbers within these bounds.
-  const encoded = (minor & 0xff) | (major << 8) | ((minor & ~0xff) * 2 ** 12)
+  // By addition: the largest minor numbers do not fit into the 32 bits with sign that bit operations have.
+  const encoded = (minor & 0xff) + (major << 8) + (minor & ~0xff) * 2 ** 12
   return result(nativeMknodat(directory, name, format | 0o600, encoded))
 }
 
