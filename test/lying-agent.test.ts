@@ -246,6 +246,13 @@ const lies: Lie[] = [
     code: 'message-malformed',
   },
   {
+    name: 'a sparse file that is no smaller for it',
+    script: indexes((entries) =>
+      entries.map((one) => (one.size > 0 ? { ...one, storedSize: one.size } : one)),
+    ),
+    code: 'message-malformed',
+  },
+  {
     name: 'content that lies beyond all that was sent',
     script: indexes((entries) => [
       ...entries,

@@ -23,8 +23,8 @@ export class Mount implements Disposable {
   }
 
   /** An ext4 of its own in a file. */
-  static ext4(megabytes: number): Mount {
-    return Mount.#inFile(megabytes, 'mkfs.ext4', ['-q', '-F'])
+  static ext4(megabytes: number, ...options: string[]): Mount {
+    return Mount.#inFile(megabytes, 'mkfs.ext4', ['-q', '-F', ...options])
   }
 
   /** An ext4 that has what not every one has: projects, and values of extended attributes of 64 KiB. */
@@ -33,12 +33,17 @@ export class Mount implements Disposable {
   }
 
   /** mkfs wants 300 MB at least, most of which are a hole. */
-  static xfs(megabytes = 300): Mount {
-    return Mount.#inFile(megabytes, 'mkfs.xfs', ['-q', '-f'])
+  static xfs(megabytes = 300, ...options: string[]): Mount {
+    return Mount.#inFile(megabytes, 'mkfs.xfs', ['-q', '-f', ...options])
   }
 
   static btrfs(megabytes = 300): Mount {
     return Mount.#inFile(megabytes, 'mkfs.btrfs', ['-q', '-f'])
+  }
+
+  /** In memory, without a limit, and unable to tell where files have holes. */
+  static ramfs(): Mount {
+    return new Mount(newFolder(), ['-t', 'ramfs', 'none'])
   }
 
   static #inFile(megabytes: number, program: string, args: readonly string[]): Mount {

@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs'
 import { errno, seekData, seekHole } from '../src/native/libc.ts'
 
 /** Files with holes, for tests: made, and looked at as the file system tells. */
@@ -48,6 +48,7 @@ export function lacksHoles(folder: string): string | false {
   const path = `${folder}/.holes`
   makeSparse(path, 2 ** 20, [[2 ** 19, 2 ** 19 + 4096]])
   const regions = regionsOf(path)
+  rmSync(path)
   return regions.length === 1 && regions[0]![0] === 2 ** 19
     ? false
     : 'the file system of the temporary folder does not tell where holes are'

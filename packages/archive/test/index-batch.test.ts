@@ -8,6 +8,7 @@ import {
   type BytePath,
   batchArchivesMax,
   bufferFromBytePath,
+  checkEntryLimits,
   comparePaths,
   decodeIndexBatch,
   type Entry,
@@ -220,6 +221,27 @@ test('extents are in order, apart from each other, and within the largest archiv
   assert.equal(withExtents([null, 5, 0]), 'index-invalid', 'empty')
   assert.equal(withExtents([null, 2 ** 45 - 1, 1]), 'none')
   assert.equal(withExtents([null, 2 ** 45 - 1, 2]), 'index-invalid', 'too far')
+})
+
+test('what is stored of a sparse file is less than its size, and at least a map', () => {
+  const sparse = (fields: Partial<Entry>, kind: 'archive' | 'listing' = 'archive') => {
+    const length = fields.storedSize ?? 1024
+    const extents = [{ archive: null, offset: 512, length }]
+    return decodeOne({ ...file('f').entry, size: 2 ** 50, storedSize: 1024, extents, ...fields }, kind)
+  }
+  assert.equal(sparse({}), 'none')
+  assert.equal(sparse({ size: 2 ** 53 - 1, storedSize: 512 }), 'none')
+  assert.equal(sparse({ storedSize: 511 }), 'index-invalid', 'no room for a map')
+  assert.equal(sparse({ size: 1024 }), 'index-invalid', 'as much as its size')
+  assert.equal(sparse({ size: 1023 }), 'index-invalid', 'more than its size')
+  assert.equal(sparse({ extents: [] }), 'index-invalid', 'nothing stored')
+  assert.equal(sparse({ digest: null }), 'index-invalid', 'no digest')
+  assert.equal(sparse({}, 'listing'), 'index-invalid', 'content in a listing')
+  assert.equal(sparse({ type: 'fifo', size: 0, digest: null, extents: [] }), 'index-invalid', 'no file')
+  const tooLarge = { ...file('f').entry, size: 2 ** 53 }
+  assert.throws(() => checkEntryLimits(tooLarge), /its size is 9007199254740992/)
+  assert.throws(() => checkEntryLimits({ ...tooLarge, size: 2 ** 50 }), /what is stored of its content/)
+  checkEntryLimits({ ...tooLarge, size: 2 ** 50, storedSize: 2 ** 45 })
 })
 
 test('a listing has sizes but no content, and an archive has both', () => {

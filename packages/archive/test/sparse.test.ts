@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import {
   chmodSync,
   closeSync,
+  constants,
   existsSync,
   ftruncateSync,
   linkSync,
@@ -26,6 +27,7 @@ import {
   type RestoreReport,
   restoreTree,
 } from '../src/index.ts'
+import { mapData } from '../src/pack/map-data.ts'
 import { bytesAt, lacksHoles, makeSparse, type Region, regionsOf } from './holes.ts'
 import { run, skippedWithout } from './oracles.ts'
 import { contentOf, entriesIn, packInPlace, requireSound, warningsIn } from './pack-in-place.ts'
@@ -264,6 +266,45 @@ test('a file that takes as much room as its size is not asked for holes', (t) =>
   requireSound(packed, folder)
   assert.equal(entriesIn(folder, packed).taken!.storedSize, null)
   assert.equal(contentOf(packed, entriesIn(folder, packed).taken!).length, MiB)
+})
+
+test('where the file system cannot tell, there is no map, and where it finds no hole, one region', () => {
+  using folder = new PackingFolder()
+  folder.fifo('fifo')
+  folder.file('dense', Buffer.alloc(MiB, 'x'))
+  const told: number[] = []
+  for (const [name, regions] of [
+    ['fifo', undefined],
+    ['dense', 1],
+  ] as const) {
+    const fd = openSync(folder.at(name), constants.O_RDONLY | constants.O_NONBLOCK)
+    assert.equal(mapData(fd, MiB, (more) => told.push(more))?.regions, regions)
+    closeSync(fd)
+  }
+  assert.deepEqual(told, [])
+})
+
+test('while a file of very many regions is asked for them, progress is told, and the run can be ended', (t) => {
+  using folder = PackingFolder.forMany()
+  if (skippedWithoutHoles(t, folder.path)) return
+  makeSparse(
+    folder.at('comb'),
+    3000 * 16 * KiB,
+    Array.from({ length: 3000 }, (_, i) => [i * 16 * KiB, i * 16 * KiB + 1]),
+  )
+  const totals: number[] = []
+  const stop = new Error('ended')
+  assert.throws(
+    () =>
+      packInPlace([folder.root()], {
+        onRead(_, total) {
+          totals.push(total)
+          if (totals.length === 2) throw stop
+        },
+      }),
+    (error) => error === stop,
+  )
+  assert.deepEqual(totals, [1024, 2048])
 })
 
 test('a file whose map and data would be no less than its content is stored as it is', () => {

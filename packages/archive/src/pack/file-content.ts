@@ -56,7 +56,8 @@ export class FileContent {
    */
   mapHoles(entry: Entry, fd: number, allocatedBytes: number): SparseMap | null {
     if (allocatedBytes >= entry.size || entry.size > fileBytesMax) return null
-    const map = mapData(fd, entry.size, () => this.#count(0))
+    // A server that sees no progress takes the agent for stuck: a region counts as the least that it will have in the map.
+    const map = mapData(fd, entry.size, (regions) => this.#count(regions))
     rewind(fd)
     const storedSize = map === null ? entry.size : map.mapBytes + map.dataBytes
     if (storedSize >= entry.size) return null

@@ -7,9 +7,10 @@ const regionsAtOnce = 1024
 
 /**
  * Asks the file system where the data of a file of `size` bytes lies. `null` where it cannot tell. What is written into
- * holes while it is asked may be missing. `onAdvance` is called now and then, and may throw. Moves the file's position.
+ * holes while it is asked may be missing. `onAdvance` is told now and then of how many regions more were found, and may throw.
+ * Moves the file's position.
  */
-export function mapData(fd: number, size: number, onAdvance: () => void): SparseMap | null {
+export function mapData(fd: number, size: number, onAdvance: (regions: number) => void): SparseMap | null {
   const map = new SparseMap(size)
   let asked = 0
   for (let at = 0; at < size; ) {
@@ -26,7 +27,7 @@ export function mapData(fd: number, size: number, onAdvance: () => void): Sparse
     map.add(start, end)
     // Data that has become a hole in between has no length, and must not be asked for again and again.
     at = Math.max(end, start + tarBlockBytes)
-    if (++asked % regionsAtOnce === 0) onAdvance()
+    if (++asked % regionsAtOnce === 0) onAdvance(regionsAtOnce)
   }
   return map
 }
