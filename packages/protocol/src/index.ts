@@ -23,6 +23,8 @@ export {
   type Phase,
   phases,
   protocolVersion,
+  type SelectionPath,
+  type SelectionRules,
 } from './messages.ts'
 export { errorFromSocket } from './socket-errors.ts'
 export {

@@ -35,14 +35,29 @@ export const payloadElementsMax = 16_384
 /** Paths of a request, and entries of a policy list. */
 export const pathsMax = 4096
 
-/** Exclude patterns of a request. */
+/** Exclude patterns of a request, those of its paths included. */
 export const excludesMax = 4096
+
+/** Paths of a request that have options of their own. */
+export const ruledPathsMax = 256
+
+/** Names of markers that keep a folder out, of a request or of a path of it. */
+export const markersMax = 16
+
+/** The name of a marker: what Linux has as the name of a file. */
+export const markerBytesMax = 255
 
 /** One path or pattern. The archive has the same limit for the paths of its entries. */
 export const pathBytesMax = 256 * KiB
 
 /** `warning` messages of one session. What comes after is only counted, in one last warning. */
 export const warningsMax = 10_000
+
+/** Objects of one `left-out`. */
+export const leftOutBatchMax = 1000
+
+/** Objects of all `left-out` of one session. What comes after is only counted, in a warning. */
+export const leftOutMax = 100_000
 
 /** Text for people (messages, hints): what is longer is cut, never refused. */
 export const textCharsMax = 1000

@@ -15,9 +15,13 @@ import {
   controlPayloadBytesMax,
   dataPayloadBytesMax,
   excludesMax,
+  leftOutBatchMax,
+  markerBytesMax,
+  markersMax,
   passwordCharsMax,
   pathBytesMax,
   pathsMax,
+  ruledPathsMax,
   softwareCharsMax,
   unauthenticatedPayloadBytesMax,
 } from './limits.ts'
@@ -50,7 +54,48 @@ const bytes = (max: number, min = 1) =>
 const path = bytes(pathBytesMax)
 const digest = bytes(32, 32)
 const paths = z.array(path).max(pathsMax)
-const selection = { host: name, paths: paths.min(1), exclude: z.array(path).max(excludesMax) }
+const marker = bytes(markerBytesMax).refine(isFileName, 'expected the name of a file')
+const exclude = z.array(path).max(excludesMax)
+const rules = {
+  oneFileSystem: z.boolean().optional(),
+  excludeCaches: z.boolean().optional(),
+  excludeIfPresent: z.array(marker).max(markersMax).optional(),
+  excludeNodump: z.boolean().optional(),
+  maxFileBytes: count.optional(),
+}
+const ruledPath = z.strictObject({ path, exclude: exclude.optional(), ...rules })
+const selection = {
+  host: name,
+  paths: z
+    .array(z.union([path, ruledPath]))
+    .min(1)
+    .max(pathsMax),
+  exclude,
+  ...rules,
+}
+
+/** What of a tree is not packed, of a request for all of its paths or for one of them. */
+export type SelectionRules = z.infer<z.ZodObject<typeof rules>>
+
+/** A path of a request: as it is, or with options that take the place of those of the request. */
+export type SelectionPath = Buffer | z.infer<typeof ruledPath>
+
+function isFileName(buffer: Buffer): boolean {
+  const text = buffer.toString('latin1')
+  return !/[/\0]/.test(text) && text !== '.' && text !== '..'
+}
+
+/** What each path may have, they may not have together. */
+function isSelectionWithinLimits(request: { paths: SelectionPath[]; exclude: Buffer[] }): boolean {
+  const ruled = request.paths.flatMap((one) => (Buffer.isBuffer(one) ? [] : [one]))
+  const patterns = ruled.reduce((sum, one) => sum + (one.exclude?.length ?? 0), request.exclude.length)
+  return ruled.length <= ruledPathsMax && patterns <= excludesMax
+}
+
+const tooManyRules = {
+  error: `more than ${ruledPathsMax} paths with options, or ${excludesMax} patterns`,
+  path: ['paths'],
+}
 
 const countsSchema = z.strictObject({
   files: count,
@@ -96,7 +141,14 @@ const schemas = {
       startedAtMs: timeMs,
       compressionLevel: z.int().min(compressionLevelMin).max(compressionLevelMax).optional(),
     })
-    .refine(({ kind, base }) => (base === null) === (kind === 'full'), { path: ['base'] }),
+    .refine(({ kind, base }) => (base === null) === (kind === 'full'), { path: ['base'] })
+    .refine(isSelectionWithinLimits, tooManyRules),
+  'left-out': z.strictObject({
+    objects: z
+      .array(z.strictObject({ path, reason: code, message: text }))
+      .min(1)
+      .max(leftOutBatchMax),
+  }),
   'archive-name': z.strictObject({ name: archiveName }),
   warning: z.strictObject({
     code,
@@ -119,7 +171,7 @@ const schemas = {
     finishedAtMs: timeMs,
   }),
   stored: z.strictObject({ digest, archiveBytes: count }),
-  check: z.strictObject(selection),
+  check: z.strictObject(selection).refine(isSelectionWithinLimits, tooManyRules),
   'baseline-next': noFields,
   'baseline-end': noFields,
   finished: z.strictObject({
@@ -174,6 +226,7 @@ export const messageKinds: readonly MessageKind[] = [
   data(15, 'baseline'),
   control(16, 'baseline-end'),
   control(17, 'baseline-next'),
+  control(27, 'left-out'),
 ]
 
 const byType = new Map(messageKinds.map((kind) => [kind.type, kind]))

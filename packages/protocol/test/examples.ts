@@ -60,6 +60,28 @@ export const examples: Record<string, Message> = {
     exclude: [Buffer.from('**/node_modules'), Buffer.from('*.tmp')],
     compressionLevel: 3,
   },
+  'backup with options': {
+    type: 'backup',
+    host: 'web1',
+    kind: 'full',
+    base: null,
+    startedAtMs: 1_795_230_000_000,
+    paths: [
+      Buffer.from('/'),
+      {
+        path: Buffer.from('/home'),
+        exclude: [Buffer.from('*.iso'), Buffer.from('!small.iso')],
+        oneFileSystem: false,
+        excludeIfPresent: [],
+        maxFileBytes: 2_147_483_648,
+      },
+    ],
+    exclude: [Buffer.from('*.tmp')],
+    oneFileSystem: true,
+    excludeCaches: true,
+    excludeIfPresent: [Buffer.from('.nobackup')],
+    excludeNodump: true,
+  },
   'archive-name': { type: 'archive-name', name: '2026-11-21T030000Z-full.tar.zst' },
   entries: { type: 'entries', payload: Buffer.from('28b52ffd2000010000', 'hex') },
   frame: { type: 'frame', payload: Buffer.from('28b52ffd0458190000616263b21d11e1', 'hex') },
@@ -104,6 +126,13 @@ export const examples: Record<string, Message> = {
   },
   stored: { type: 'stored', digest, archiveBytes: 4_294_967_295 },
   check: { type: 'check', host: 'web1', paths: [Buffer.from('/etc')], exclude: [Buffer.from('*~')] },
+  'left-out': {
+    type: 'left-out',
+    objects: [
+      { path: Buffer.from('/srv/caf\xe9', 'latin1'), reason: 'excluded', message: "the pattern 'caf*'" },
+      { path: Buffer.from('/proc'), reason: 'pseudo-file-system', message: '' },
+    ],
+  },
   'finished without local copy': { type: 'finished', localCopy: null },
   'finished with local copy': {
     type: 'finished',

@@ -42,7 +42,8 @@ export async function checkHost(context: CheckContext, host: Host): Promise<Host
     await channel.close()
     const allowRead = welcome.policy.read.map((path) => path.toString())
     result.agent = { software, allowRead, localCopy: welcome.localCopy }
-    result.notAllowed = host.paths.filter((path) => !allowRead.some((allowed) => isBelow(path, allowed)))
+    const paths = host.paths.map(({ path }) => path)
+    result.notAllowed = paths.filter((path) => !allowRead.some((allowed) => isBelow(path, allowed)))
     if (result.notAllowed.length > 0) {
       throw new ProtocolError(
         'policy-denied',

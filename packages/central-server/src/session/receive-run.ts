@@ -22,6 +22,7 @@ import {
 import {
   type Channel,
   type Counts,
+  leftOutMax,
   type MessageOf,
   ProtocolError,
   stallMsMax,
@@ -40,6 +41,8 @@ export interface RequestedRun {
 export interface RunObserver {
   onEntries?(entries: readonly Entry[], gone: readonly Gone[]): void
   onWarning?(warning: { code: string; path: BytePath | null; message: string }): void
+  /** Of a listing: what it leaves out, and why. */
+  onLeftOut?(objects: readonly LeftOutObject[]): void
   onProgress?(progress: {
     phase: string
     entries: number
@@ -47,6 +50,13 @@ export interface RunObserver {
     path: BytePath | null
     receivedBytes: number
   }): void
+}
+
+/** What a rule keeps out of a run; or, where it is an entry too, what lies in it. */
+export interface LeftOutObject {
+  path: BytePath
+  reason: string
+  message: string
 }
 
 /** Takes the bytes of an archive in their order. */
@@ -74,7 +84,7 @@ export interface BaselineSource {
   next(): Buffer | null
 }
 
-const kinds = ['entries', 'frame', 'baseline-next', 'warning', 'progress', 'summary'] as const
+const kinds = ['entries', 'frame', 'baseline-next', 'left-out', 'warning', 'progress', 'summary'] as const
 
 /**
  * Takes in what an agent sends after its request was accepted, up to its summary, and writes the archive to `sink`, the
@@ -127,6 +137,7 @@ class RunReceiver {
   readonly #watch = new StallWatch()
   #end: ArchiveEnd | null = null
   #warnings = 0
+  #leftOut = 0
   /** Where the last content ends that an entry has in this archive. */
   #contentEnd = 0
   /** One message is written while the next is received. */
@@ -139,7 +150,7 @@ class RunReceiver {
     this.#kind = sink === null ? 'listing' : 'archive'
   }
 
-  async take(message: MessageOf<'entries' | 'frame' | 'warning' | 'progress'>): Promise<void> {
+  async take(message: MessageOf<'entries' | 'frame' | 'left-out' | 'warning' | 'progress'>): Promise<void> {
     switch (message.type) {
       case 'frame':
         if (this.#sink === null)
@@ -150,6 +161,15 @@ class RunReceiver {
         this.#assembly.addIndex(message.payload)
         this.#takeEntries(message.payload)
         return this.#write(message.payload)
+      case 'left-out':
+        if (this.#sink !== null)
+          throw new ProtocolError('message-out-of-turn', 'an agent told what it leaves out, unasked')
+        this.#leftOut += message.objects.length
+        if (this.#leftOut > leftOutMax)
+          throw new ProtocolError('message-out-of-turn', `more than ${leftOutMax} objects are left out`)
+        return this.#observer.onLeftOut?.(
+          message.objects.map((one) => ({ ...one, path: bytePathFromBuffer(one.path) })),
+        )
       case 'warning':
         // One more than the limit: the last says how many there were beyond it.
         if (++this.#warnings > warningsMax + 1)
