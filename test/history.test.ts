@@ -148,7 +148,12 @@ class History {
       .map((line) => JSON.parse(line) as Record<string, unknown>)
     const keys = ['path', 'type', 'mode', 'uid', 'gid', 'size', 'mtime', 'target', 'digest']
     const found = lines.map((line) => Object.fromEntries(keys.map((key) => [key, line[key]])))
-    assert.deepEqual(found, listingOf(this.#snapshotOf(run), this.#root), `ls of run ${run.id}`)
+    // Of what was stored with its holes, no digest of the content is known.
+    const sparse = new Set(lines.filter(({ storedSize }) => storedSize !== null).map(({ path }) => path))
+    const expected = listingOf(this.#snapshotOf(run), this.#root).map((line) =>
+      sparse.has(line.path) ? { ...line, digest: null } : line,
+    )
+    assert.deepEqual(found, expected, `ls of run ${run.id}`)
   }
 
   async #checkRestore(run: ListedRun): Promise<void> {

@@ -31,6 +31,8 @@ const names = [
 ]
 const sizes = [0, 1, 10, 511, 512, 513, 4096, 70_000]
 const large = 4 * 1024 * 1024 + 12_345
+/** Larger files get no more holes. */
+const holeBytesMax = 1024 * 1024
 const fileModes = [0o644, 0o600, 0o755, 0o640, 0o444]
 const rootModes = [0o000, 0o4755, 0o2711, 0o1666]
 const folderModes = [0o755, 0o700, 0o2775, 0o1777]
@@ -40,7 +42,19 @@ const isRoot = process.geteuid!() === 0
 const anchor = 'anchor'
 
 const kinds = [
-  ...['create', 'create', 'create', 'folder', 'folder', 'write', 'append', 'truncate', 'rewrite'],
+  ...[
+    'create',
+    'create',
+    'create',
+    'folder',
+    'folder',
+    'write',
+    'append',
+    'truncate',
+    'hole',
+    'hole',
+    'rewrite',
+  ],
   ...['rename', 'rename', 'remove', 'link', 'link', 'symlink', 'fifo', 'mode', 'owner', 'times', 'retype'],
 ] as const
 
@@ -104,6 +118,20 @@ export class Mutator {
     const size = this.#random.below(lstatSync(at(this.#root, path)).size + 100)
     this.#note('truncate', path, size)
     truncateSync(at(this.#root, path), size)
+  }
+
+  /** Makes the file longer by a hole, and puts some data in its middle: where it was sparse, it has more holes then. */
+  hole(): void {
+    const path = this.#pick(this.#files)
+    if (path === null) return
+    const file = at(this.#root, path)
+    const { size } = lstatSync(file)
+    if (size > holeBytesMax) return
+    this.#note('hole', path)
+    truncateSync(file, size + 100_000 + this.#random.below(100_000))
+    const fd = openSync(file, constants.O_WRONLY)
+    writeSync(fd, this.#random.bytes(5000), 0, 5000, size + 50_000)
+    closeSync(fd)
   }
 
   /** Some bytes in place, the size and the time of the change as they were. */

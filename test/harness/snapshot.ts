@@ -77,7 +77,7 @@ export function linesOf(snapshot: Snapshot): string[] {
 }
 
 /** What `ls --json` gives for a tree that was backed up from `root`: JSON objects with these keys. */
-export function listingOf(snapshot: Snapshot, root: string): object[] {
+export function listingOf(snapshot: Snapshot, root: string): { path: string; [key: string]: unknown }[] {
   return [...snapshot].map(([path, seen]) => {
     const isLink = seen.first !== path
     const absolute = (below: string) => textFromBytes(at(root, below).toString('latin1') as Path)
