@@ -4,11 +4,11 @@ import {
   ArchiveError,
   type AssembledArchive,
   type BytePath,
+  bytePathFromBuffer,
   formatArchiveName,
-  leftOutReasons,
   Packing,
-  type PackWarning,
   type Part,
+  type RestoreReport,
   textFromBytes,
 } from '@central-backup/archive'
 import {
@@ -18,10 +18,9 @@ import {
   ProtocolError,
   storedMsMax,
 } from '@central-backup/protocol'
-import { LeftOutReports } from './left-out-reports.ts'
+import { sendLastWord } from './last-word.ts'
 import { LocalCopy } from './local-copy.ts'
 import { ProgressReports } from './progress-reports.ts'
-import { requestedPaths, requestedPatterns } from './select/requested-selection.ts'
 import type { Selected } from './select/select.ts'
 import { SelectError, selectInThread } from './select/select-in-thread.ts'
 import type { Session } from './session.ts'
@@ -32,8 +31,12 @@ type Request = MessageOf<'backup' | 'check'>
 
 /** What a session came to, for the log. */
 export interface SessionReport {
-  request: 'backup' | 'check' | 'none'
+  request: 'backup' | 'check' | 'restore' | 'none'
   outcome: string
+  /** Where a restore went, and the host whose backup it is. */
+  target?: string
+  source?: string
+  restored?: RestoreReport['restored']
   archive?: string
   archiveBytes?: number
   localCopy?: string
@@ -51,23 +54,19 @@ export async function backUp(
 ): Promise<SessionReport> {
   const { channel } = session
   const warnings = new Warnings(channel)
-  const leftOut = request.type === 'check' ? new LeftOutReports(channel) : null
   const progress = new ProgressReports(channel)
   let copy: LocalCopy | null = null
   try {
     const archive = request.type === 'backup' ? nameArchive(request) : null
     if (archive !== null) await channel.send({ type: 'archive-name', name: archive })
     const selected = await select(session, request, allowed, warnings)
-    for (const { path, message } of selected.unselected) leftOut?.add(path, 'pseudo-file-system', message)
     if (archive !== null) copy = await beginLocalCopy(session, archive, warnings)
 
-    const packing = startPacking(session, request, selected, (warning) => tell(warning, warnings, leftOut))
+    const packing = startPacking(session, request, selected, warnings)
     progress.enter('pack', () => packing.progress())
     const assembled = await sendParts(session, packing, copy, archive === null ? null : new ArchiveAssembly())
     progress.enter('finish')
     if (copy?.failure) warnings.add(noLocalCopy(copy.failure))
-    await leftOut?.flush()
-    if (leftOut !== null && leftOut.unlisted > 0) warnings.add(leftOut.warning())
     await warnings.flush()
     progress.stop()
 
@@ -101,9 +100,8 @@ async function select(
   warnings: Warnings,
 ): Promise<Selected> {
   const wanted = {
-    paths: requestedPaths(request),
-    exclude: requestedPatterns(request.exclude),
-    excludeLast: localCopies(session),
+    paths: request.paths.map(bytePathFromBuffer),
+    exclude: excludePatterns(session, request),
     allowed,
   }
   const selected = await selectInThread(wanted, session.settings.limits.readStallMs, session.channel.ended)
@@ -111,20 +109,11 @@ async function select(
   return selected
 }
 
-/**
- * Patterns for the archives that this host keeps itself, which are no part of it: each would hold those before. They come
- * after those of the server, so that these take nothing of it back.
- */
-function localCopies({ settings }: Session): string[] {
+/** The archives that this host keeps itself are no part of it: each would hold those before. */
+function excludePatterns({ settings }: Session, request: Request): string[] {
+  const patterns = request.exclude.map((pattern) => textFromBytes(bytePathFromBuffer(pattern)))
   const copies = settings.localCopy?.directory.replace(/\/+$/, '').replaceAll(/[^\w/.-]/g, '\\$&')
-  return copies === undefined ? [] : [`${copies}/*.tar.zst`, `${copies}/*.tar.zst.partial`]
-}
-
-/** What a rule leaves out is no warning, and told only where that was asked for. */
-function tell(warning: PackWarning, warnings: Warnings, leftOut: LeftOutReports | null): void {
-  const reason = leftOutReasons.find((one) => one === warning.code)
-  if (reason === undefined) warnings.add(warning)
-  else leftOut?.add(warning.path, reason, warning.message)
+  return copies === undefined ? patterns : [...patterns, `${copies}/*.tar.zst`, `${copies}/*.tar.zst.partial`]
 }
 
 function noLocalCopy({ message }: Error): Warning {
@@ -146,32 +135,26 @@ async function beginLocalCopy(
   }
 }
 
-function startPacking(
-  session: Session,
-  request: Request,
-  selected: Selected,
-  onWarning: (warning: PackWarning) => void,
-): Packing {
+function startPacking(session: Session, request: Request, selected: Selected, warnings: Warnings): Packing {
   const { agent, settings, channel } = session
-  const exclude = requestedPatterns(request.exclude)
-  const excludeLast = localCopies(session)
+  const exclude = excludePatterns(session, request)
   return new Packing(
     {
-      selection: { roots: selected.roots, exclude, excludeLast },
+      selection: { roots: selected.roots, exclude },
       header: {
         host: settings.name,
         kind: request.type === 'backup' ? request.kind : 'full',
         base: request.type === 'backup' ? request.base : null,
         startedAtMs: request.type === 'backup' ? request.startedAtMs : Date.now(),
         software,
-        paths: requestedPaths(request).map(({ path }) => textFromBytes(path)),
-        exclude: [...exclude, ...excludeLast],
+        paths: request.paths.map((path) => textFromBytes(bytePathFromBuffer(path))),
+        exclude,
       },
       missing: selected.missing,
       listOnly: request.type === 'check',
       compressionLevel: request.type === 'backup' ? request.compressionLevel : undefined,
       stallMs: settings.limits.readStallMs,
-      onWarning,
+      onWarning: (warning) => warnings.add(warning),
       nextBaseline: request.type === 'backup' && request.base !== null ? askForBaseline(channel) : undefined,
     },
     agent.pool,
@@ -265,15 +248,6 @@ async function confirm(
     localCopy: { kept: failure === null, name, ...(failure && { error: failure.message }) },
   })
   return failure === null ? 'kept' : 'failed'
-}
-
-/** The server hangs up as soon as it has read it, which can be before this side knows that it was sent. */
-async function sendLastWord(channel: Channel, word: MessageOf<'finished'>): Promise<void> {
-  try {
-    await channel.send(word)
-  } catch (error) {
-    if (!(error instanceof ProtocolError) || error.code !== 'connection-lost') throw error
-  }
 }
 
 /** The server is told what of the host's own troubles concerns it. */

@@ -23,8 +23,9 @@ export {
   type Phase,
   phases,
   protocolVersion,
-  type SelectionPath,
-  type SelectionRules,
+  type RestoreCounts,
+  type RestorePhase,
+  restorePhases,
 } from './messages.ts'
 export { errorFromSocket } from './socket-errors.ts'
 export {

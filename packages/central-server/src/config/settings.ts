@@ -8,7 +8,6 @@ import { compressionLevelSchema, excludeSchema, integer, pathSchema, portSchema 
 import { homePaths } from './home.ts'
 import type { ModuleLoader } from './module.ts'
 import { type RetentionConfig, retentionSchema } from './retention.ts'
-import { optionsOf, type SelectionConfig, type SelectionOptions, selectionFields } from './selection.ts'
 import { checkShape } from './shape.ts'
 
 /** What `settings.ts` may say: settings of the server as a whole. */
@@ -34,7 +33,7 @@ export interface Settings {
     level?: 'error' | 'warn' | 'info' | 'debug'
   }
   /** For hosts whose modules do not say otherwise. */
-  defaults?: SelectionConfig & {
+  defaults?: {
     /** 7911 if not given. */
     port?: number
     /** Of zstd, 1 (fast) to 19 (small); 3 if not given. */
@@ -73,7 +72,6 @@ export interface HostDefaults {
   compressionLevel: number
   expectEveryMs: number
   exclude: string[]
-  selection: SelectionOptions
   fullEveryMs: number | null
   retention: RetentionPolicy
 }
@@ -83,7 +81,6 @@ export const hostDefaults: Readonly<HostDefaults> = {
   compressionLevel: 3,
   expectEveryMs: parseDuration('26 hours')!,
   exclude: [],
-  selection: {},
   fullEveryMs: null,
   retention: {},
 }
@@ -121,7 +118,6 @@ const settingsSchema = z.strictObject(
           compressionLevel: compressionLevelSchema.default(hostDefaults.compressionLevel),
           expectEvery: durationSchema.default(hostDefaults.expectEveryMs),
           exclude: excludeSchema.default([]),
-          ...selectionFields,
           fullEvery: durationSchema.nullable().default(null),
           retention: retentionSchema.default({}),
         },
@@ -166,7 +162,6 @@ function normalize(home: string, data: z.output<typeof settingsSchema>): ServerS
       compressionLevel: defaults.compressionLevel,
       expectEveryMs: defaults.expectEvery,
       exclude: defaults.exclude,
-      selection: optionsOf(defaults),
       fullEveryMs: defaults.fullEvery,
       retention: defaults.retention,
     },
