@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Backups } from './backups.ts'
-import { BenchFolder } from './folders.ts'
+import { BenchFolder, RestoreTargets } from './folders.ts'
 import { type Measurement, Runner } from './measure.ts'
 import { makePeers, type PeerName, splitByInstalled } from './peers/choose.ts'
 import type { Programs } from './peers/ours.ts'
@@ -16,7 +16,7 @@ import { type ChosenWork, type Stage, type Work, works } from './works.ts'
 export interface BenchOptions {
   works: readonly ChosenWork[]
   peers: readonly PeerName[]
-  /** Measured runs of each peer in each work, after one that is not. */
+  /** Measured runs of each peer in each work, after one that is not; of slow ones, three at most. */
   rounds: number
   scale: number
   /** Empties the page cache before each run. For root only. */
@@ -25,6 +25,10 @@ export interface BenchOptions {
   checkout: string
   programs: Programs
 }
+
+/** Whoever takes longer than this in the warm-up is slow, and has fewer rounds: the whole is to be done in a coffee break. */
+const slowSeconds = 6
+const roundsOfSlow = 3
 
 export type Say = (line: string) => void
 
@@ -44,10 +48,12 @@ export async function runBench(options: BenchOptions, signal: AbortSignal, say: 
     if (!tree.isMade()) say(`making the tree ${tree.name}: ${tree.fileCount} files, ${tree.bytes} bytes`)
     await tree.make(signal)
     trees.push(tree)
-    const stage = { tree, backups: new Backups(tree, runner), target: join(folder.work, 'restored') }
+    const targets = new RestoreTargets(join(folder.work, 'restored'))
+    const stage: Stage = { tree, backups: new Backups(tree, runner), targets }
     for (const work of options.works.filter((one) => one.tree === name))
       reports.push(await runWork(work, stage, peers, runner, options, say))
     for (const peer of peers) await stage.backups.discard(peer)
+    targets.removeAll()
   }
   return {
     format: 1,
@@ -83,14 +89,19 @@ async function runWork(
   try {
     await work.setUp?.(stage, able)
     // Round 0 warms up.
+    const slow = new Set<Peer>()
     for (let round = 0; round <= rounds; round++) {
       work.change?.(stage)
       for (const peer of able) {
+        if (slow.has(peer) && round > roundsOfSlow) continue
         await work.prepare?.(stage, peer)
         settle(cold)
         const run = await runner.measure(work.command(stage, peer), peer.daemons(stage.tree))
-        if (round === 0) work.prove?.(stage, peer)
-        else measured.get(peer.name)!.push(run)
+        if (round > 0) measured.get(peer.name)!.push(run)
+        else {
+          work.prove?.(stage, peer)
+          if (run.seconds > slowSeconds) slow.add(peer)
+        }
         const title = round === 0 ? 'warm-up' : `${round}/${rounds}`
         say(`${chosen.name} ${title} ${peer.name}: ${run.seconds.toFixed(2)} s`)
       }

@@ -9,6 +9,8 @@ import { Random } from '../test/harness/random.ts'
 export type ContentKind = 'text' | 'compressed' | 'records'
 
 const vocabularyWords = 8192
+const phraseShare = 0.08
+const phraseBytes = 80
 const recordBytes = 32
 const recordNoiseBytes = 12
 
@@ -47,9 +49,14 @@ function fillText(target: Buffer, seed: readonly [number, number]): void {
   const random = new Random(Math.imul(seed[0], 0x9e3779b1) ^ seed[1])
   const { bytes, starts } = vocabulary
   for (let at = 0; at < target.length; ) {
-    // Few words are frequent and most are rare, as in languages.
-    const word = Math.floor(vocabularyWords * random.next() ** 3)
-    at += bytes.copy(target, at, starts[word]!, starts[word + 1]!)
+    // Few words are frequent and most are rare, and phrases come again, as in languages.
+    if (at > phraseBytes && random.chance(phraseShare)) {
+      const from = random.below(at - phraseBytes)
+      at += target.copy(target, at, from, from + phraseBytes)
+    } else {
+      const word = Math.floor(vocabularyWords * random.next() ** 4)
+      at += bytes.copy(target, at, starts[word]!, starts[word + 1]!)
+    }
   }
 }
 

@@ -38,8 +38,34 @@ export class BenchFolder implements Disposable {
   }
 }
 
-/** Makes it where it is not there, and removes what is in it. */
-export function emptyFolder(path: string): void {
+/**
+ * Folders to restore to: a new one each time. They are removed together, much later: ext4 takes five times as long to make
+ * files within a minute or more of the removal of many others.
+ */
+export class RestoreTargets {
+  readonly #folder: string
+  #made = 0
+
+  constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  /** The newest. */
+  get current(): string {
+    return join(this.#folder, String(this.#made))
+  }
+
+  makeNext(): void {
+    this.#made++
+    mkdirSync(this.current, { recursive: true })
+  }
+
+  removeAll(): void {
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+}
+
+function emptyFolder(path: string): void {
   rmSync(path, { recursive: true, force: true })
   mkdirSync(path, { recursive: true })
 }

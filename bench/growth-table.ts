@@ -5,9 +5,11 @@ import { formatCircumstances, formatTable } from './table.ts'
 const workNames = ['full', 'unchanged', 'changed', 'restore-one', 'find', 'ls']
 const left: ReadonlySet<number> = new Set()
 
-export function formatGrowth(growth: GrowthReport): string {
+/** `plot` is where the plot is, seen from where the text goes; `null` where there is none. */
+export function formatGrowth(growth: GrowthReport, plot: string | null): string {
   return `${[
     formatCircumstances(growth),
+    ...(plot === null ? [] : [`![Time and memory by files and by runs](${plot})`]),
     `Seconds (memory of agent + server in MiB); \`changed\`: ${growth.changedFiles} files.`,
     '### By files',
     formatSteps(growth.byFiles),

@@ -3,7 +3,7 @@ import { mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Backups } from './backups.ts'
 import { type BenchOptions, type Say, settle } from './bench.ts'
-import { BenchFolder, emptyFolder } from './folders.ts'
+import { BenchFolder, RestoreTargets } from './folders.ts'
 import { type Command, type Measurement, Runner } from './measure.ts'
 import { Ours } from './peers/ours.ts'
 import { drawPlot, type Panel, type Series } from './plot.ts'
@@ -64,7 +64,7 @@ export async function measureGrowth(
     await tree.make(signal)
     trees.push(tree)
   }
-  const seriesOptions = { ...options, target: join(folder.work, 'restored'), say }
+  const seriesOptions = { ...options, targets: new RestoreTargets(join(folder.work, 'restored')), say }
   const series = trees.map((tree) => new GrowthSeries(tree, ours, runner, seriesOptions))
   const byFiles: GrowthStep[] = []
   for (const one of series) byFiles.push(await one.measureFiles())
@@ -75,7 +75,7 @@ export async function measureGrowth(
 interface SeriesOptions {
   rounds: number
   cold: boolean
-  target: string
+  targets: RestoreTargets
   say: Say
 }
 
@@ -142,12 +142,12 @@ class GrowthSeries {
   }
 
   async #measureReading(): Promise<Record<string, GrowthPoint>> {
-    const { target } = this.#options
+    const { targets } = this.#options
     return {
       'restore-one': await this.#measure(
         'restore-one',
-        () => this.#ours.restoreOne(this.#tree, target),
-        async () => emptyFolder(target),
+        () => this.#ours.restoreOne(this.#tree, targets.current),
+        async () => targets.makeNext(),
       ),
       find: await this.#measure('find', () => this.#ours.find(this.#tree)),
       ls: await this.#measure('ls', () => this.#ours.list(this.#tree)),

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
-import { join, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { runBench } from './bench.ts'
 import { replaceFigures } from './document.ts'
 import { drawGrowth, measureGrowth } from './growth.ts'
@@ -59,8 +59,10 @@ async function main(options: Options, signal: AbortSignal): Promise<void> {
   const given = { ...options, checkout, programs }
   if (options.command === 'growth') {
     const growth = await measureGrowth(given, signal, say)
-    publish(options, 'growth', growth, formatGrowth(growth))
-    if (options.svg !== null) writeFileSync(options.svg, drawGrowth(growth))
+    const { svg, into } = options
+    if (svg !== null) writeFileSync(svg, drawGrowth(growth))
+    const plot = svg === null || into === null ? null : relative(dirname(into), svg)
+    publish(options, 'growth', growth, formatGrowth(growth, plot))
   } else {
     const report = await runBench(given, signal, say)
     publish(options, 'figures', report, formatReport(report))

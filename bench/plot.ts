@@ -1,4 +1,4 @@
-/** Lines in panels, as SVG: two panels a row, logarithmic from left to right. */
+/** Lines in panels, as SVG: two panels a row, logarithmic from left to right. What has the same name has the same colour. */
 
 export interface Series {
   name: string
@@ -35,9 +35,11 @@ const colors = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'
 export function drawPlot(title: string, panels: readonly Panel[]): string {
   const width = panelWidth * 2
   const height = headHeight + panelHeight * Math.ceil(panels.length / 2)
+  const names = [...new Set(panels.flatMap(({ series }) => series.map(({ name }) => name)))]
+  const colorOf = (name: string) => colors[names.indexOf(name) % colors.length]!
   const drawn = panels.map((panel, index) => {
     const [left, top] = [(index % 2) * panelWidth, headHeight + Math.floor(index / 2) * panelHeight]
-    return `<g transform="translate(${left} ${top})">\n${drawPanel(panel)}\n</g>`
+    return `<g transform="translate(${left} ${top})">\n${drawPanel(panel, colorOf)}\n</g>`
   })
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">`,
@@ -48,7 +50,7 @@ export function drawPlot(title: string, panels: readonly Panel[]): string {
   ].join('\n')
 }
 
-function drawPanel(panel: Panel): string {
+function drawPanel(panel: Panel, colorOf: (name: string) => string): string {
   const x = logScale(
     panel.series.flatMap(({ points }) => points.map(([value]) => value)),
     margin.left,
@@ -61,8 +63,8 @@ function drawPanel(panel: Panel): string {
     text(margin.left, 24, panel.title, 'font-size="14" font-weight="bold"'),
     drawAxes(panel, x, y),
     ...(panel.limit === undefined ? [] : [drawLimit(panel.limit, y)]),
-    ...panel.series.map((series, index) => drawSeries(series, index, x, y)),
-    ...panel.series.map(({ name }, index) => drawLegend(name, index)),
+    ...panel.series.map((series) => drawSeries(series, colorOf(series.name), x, y)),
+    ...panel.series.map(({ name }, index) => drawLegend(name, index, colorOf(name))),
   ].join('\n')
 }
 
@@ -95,18 +97,18 @@ function drawLimit({ name, value }: { name: string; value: number }, y: Scale): 
   return `${line(margin.left, at, right, at, '#cc0000', 'stroke-dasharray="6 4"')}${text(right, at - 5, name, 'text-anchor="end" fill="#cc0000"')}`
 }
 
-function drawSeries({ points }: Series, index: number, x: Scale, y: Scale): string {
+function drawSeries({ points }: Series, color: string, x: Scale, y: Scale): string {
   const places = points.map(([a, b]) => [x.at(a).toFixed(1), y.at(b).toFixed(1)] as const)
   const path = places.map(([a, b]) => `${a},${b}`).join(' ')
-  const dots = places.map(([a, b]) => `<circle cx="${a}" cy="${b}" r="3.5" fill="${colorOf(index)}"/>`)
-  return `<polyline points="${path}" fill="none" stroke="${colorOf(index)}" stroke-width="2"/>${dots.join('')}`
+  const dots = places.map(([a, b]) => `<circle cx="${a}" cy="${b}" r="3.5" fill="${color}"/>`)
+  return `<polyline points="${path}" fill="none" stroke="${color}" stroke-width="2"/>${dots.join('')}`
 }
 
-function drawLegend(name: string, index: number): string {
+function drawLegend(name: string, index: number, color: string): string {
   const columnWidth = (panelWidth - margin.left - margin.right) / legendColumns
   const left = margin.left + (index % legendColumns) * columnWidth
   const top = panelHeight - margin.bottom + 54 + Math.floor(index / legendColumns) * legendLineHeight
-  return `<rect x="${left}" y="${top - 9}" width="12" height="10" fill="${colorOf(index)}"/>${text(left + 18, top, name)}`
+  return `<rect x="${left}" y="${top - 9}" width="12" height="10" fill="${color}"/>${text(left + 18, top, name)}`
 }
 
 /** From the power of ten below the least value to the one above the greatest. */
@@ -134,10 +136,6 @@ function line(x1: number, y1: number, x2: number, y2: number, color: string, mor
 function text(x: number, y: number, content: string, more = ''): string {
   const escaped = content.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
   return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${escaped}</text>`
-}
-
-function colorOf(index: number): string {
-  return colors[index % colors.length]!
 }
 
 /** 10000 → 10k. */

@@ -8,8 +8,8 @@ const namedFromBytes = 4 * mebibyte
 
 type Row = readonly string[]
 
-const header: Row = ['', 'median s', 'min', 'max', 'CPU s', 'memory MiB', 'ours / it', 'goal', '']
-const leftColumns: ReadonlySet<number> = new Set([0, 5, 8])
+const header: Row = ['', 'median s', 'min', 'max', 'runs', 'CPU s', 'memory MiB', 'ours / it', 'goal', '']
+const leftColumns: ReadonlySet<number> = new Set([0, 6, 9])
 
 /** The whole report: circumstances, a table for each work, and what the peers ran. */
 export function formatReport(report: Report): string {
@@ -44,7 +44,8 @@ function formatWork({ contenders }: WorkReport): string {
   return formatTable(header, contenders.map(contenderRow), leftColumns)
 }
 
-function contenderRow({ peer, seconds, cpuSeconds, memory, ratio, goal, reached }: ContenderReport): Row {
+function contenderRow(contender: ContenderReport): Row {
+  const { peer, seconds, runs, cpuSeconds, memory, ratio, goal, reached } = contender
   const memoryGoal =
     reached !== null && ratio === null ? `agent, server ≤ ${peakBytesMax / mebibyte} MiB` : ''
   return [
@@ -52,6 +53,7 @@ function contenderRow({ peer, seconds, cpuSeconds, memory, ratio, goal, reached 
     formatSeconds(seconds.median),
     formatSeconds(seconds.min),
     formatSeconds(seconds.max),
+    String(runs.length),
     formatSeconds(cpuSeconds),
     formatMemory(memory),
     ratio === null ? '' : ratio.toFixed(2),

@@ -60,11 +60,11 @@ export function planTree(name: TreeName, scale: number): TreePlan {
   return planMany(Math.ceil(millionFiles * scale))
 }
 
-/** Many small files of a few hundred bytes, a thousand in each folder. */
+/** Many small files of a few hundred bytes, a thousand in each folder; the last one is the single file. */
 export function planMany(count: number): TreePlan {
   const random = new Random(3)
   const plan: TreePlan = { folders: [], files: [], links: [], parts: [] }
-  for (let index = 0; index < count; index++) {
+  for (let index = 0; index < count - 1; index++) {
     const folder = `folder-${String(Math.floor(index / 1000)).padStart(4, '0')}`
     if (index % 1000 === 0) plan.folders.push(folder)
     plan.files.push({ path: `${folder}/file-${index}`, bytes: 50 + random.below(400), kind: 'text' })
@@ -83,7 +83,7 @@ function planLarge(bytes: number): TreePlan {
 }
 
 /** Folders and files like those of /usr/share: deep and flat, many small ones, a few large ones, some links. */
-function planShare(count: number, bytes: number): TreePlan {
+function planShare(count: number, totalBytes: number): TreePlan {
   const random = new Random(2)
   const parts = ['part-0', 'part-1', 'part-2', 'part-3']
   const plan: TreePlan = { folders: [...parts], files: [], links: [], parts }
@@ -93,13 +93,14 @@ function planShare(count: number, bytes: number): TreePlan {
     const folders = foldersOfParts[index % parts.length]!
     // The first folders have many files, most have a few.
     const folder = folders[Math.floor(folders.length * random.next() ** 3)]!
-    const kind = chooseKind(random)
+    const bytes = sizeAt(random.next())
+    const kind = chooseKind(bytes, random)
     const path = `${folder}/${nameOf(random)}-${index}${random.of(extensions[kind])}`
-    plan.files.push({ path, bytes: sizeAt(random.next()), kind })
+    plan.files.push({ path, bytes, kind })
     if (index % 13 === 0) plan.links.push({ path: `${path}.link`, target: path.split('/').at(-1)! })
   }
   const total = plan.files.reduce((sum, file) => sum + file.bytes, 0)
-  for (const file of plan.files) file.bytes = Math.round((file.bytes * bytes) / total)
+  for (const file of plan.files) file.bytes = Math.round((file.bytes * totalBytes) / total)
   plan.files.push({ path: `part-2/${singleFileName}`, bytes: singleFileBytes, kind: 'text' })
   return plan
 }
@@ -113,10 +114,11 @@ function planFolders(root: string, count: number, random: Random): string[] {
   return folders
 }
 
-function chooseKind(random: Random): ContentKind {
+/** Half of the small files do not compress, as packed manual pages and icons; of larger ones, a fifth. */
+function chooseKind(bytes: number, random: Random): ContentKind {
   const choice = random.next()
-  if (choice < 0.45) return 'text'
-  return choice < 0.8 ? 'compressed' : 'records'
+  if (choice < (bytes < 10_000 ? 0.5 : 0.2)) return 'compressed'
+  return choice < 0.85 ? 'text' : 'records'
 }
 
 function nameOf(random: Random): string {

@@ -17,7 +17,7 @@ import { fillContent } from './contents.ts'
 import { type PlannedFile, singleFileBytes, singleFileName, type TreePlan } from './tree-plan.ts'
 
 /** Goes up when the same plan makes other trees than before, so that old ones are not taken for new ones. */
-const generatorVersion = 1
+const generatorVersion = 2
 const pieceBytes = 1 << 20
 /** After so many files, signals get a chance to be heard. */
 const filesWithoutPause = 500

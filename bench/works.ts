@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Backups } from './backups.ts'
-import { emptyFolder } from './folders.ts'
+import type { RestoreTargets } from './folders.ts'
 import type { Command } from './measure.ts'
 import type { Peer } from './peers/peer.ts'
 import type { Tree } from './tree.ts'
@@ -12,8 +12,8 @@ import { singleFileBytes, type TreeName, treeNames } from './tree-plan.ts'
 export interface Stage {
   tree: Tree
   backups: Backups
-  /** What is restored comes here. Made anew before each run. */
-  target: string
+  /** What is restored comes to the newest of them. */
+  targets: RestoreTargets
 }
 
 export interface Work {
@@ -56,19 +56,17 @@ export const works = {
     title: 'restore of everything',
     isFor: (peer) => peer.restore !== undefined,
     setUp: holdsAll,
-    prepare: async ({ target }) => emptyFolder(target),
-    command: ({ tree, target }, peer) => peer.restore!(tree, target),
-    prove: ({ tree, target }, peer) => requireWholeTree(tree, peer.restoredRoot(tree, target)),
-    tidyUp: ({ target }) => emptyFolder(target),
+    prepare: async ({ targets }) => targets.makeNext(),
+    command: ({ tree, targets }, peer) => peer.restore!(tree, targets.current),
+    prove: ({ tree, targets }, peer) => requireWholeTree(tree, peer.restoredRoot(tree, targets.current)),
   },
   'restore-one': {
     title: 'restore of one file of 10 kB out of everything',
     isFor: (peer) => peer.restoreOne !== undefined,
     setUp: holdsAll,
-    prepare: async ({ target }) => emptyFolder(target),
-    command: ({ tree, target }, peer) => peer.restoreOne!(tree, target),
-    prove: ({ tree, target }, peer) => requireSingleFile(tree, peer.restoredRoot(tree, target)),
-    tidyUp: ({ target }) => emptyFolder(target),
+    prepare: async ({ targets }) => targets.makeNext(),
+    command: ({ tree, targets }, peer) => peer.restoreOne!(tree, targets.current),
+    prove: ({ tree, targets }, peer) => requireSingleFile(tree, peer.restoredRoot(tree, targets.current)),
   },
   find: {
     title: 'find a file by its name',

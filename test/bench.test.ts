@@ -207,7 +207,8 @@ test('growth becomes a table and a plot', () => {
     byFiles: [step(1e4, 1), step(1e5, 1)],
     byRuns: [step(1e4, 1), step(1e4, 100)],
   }
-  assert.match(formatGrowth(growth), /^\| +100,000 \|.*1\.00 \(64 \+ 128\)/m)
+  assert.match(formatGrowth(growth, 'growth.svg'), /!\[.+\]\(growth\.svg\)/)
+  assert.match(formatGrowth(growth, null), /^\| +100,000 \|.*1\.00 \(64 \+ 128\)/m)
   const svg = drawGrowth(growth)
   assert.match(svg, /^<svg [^>]+>[\s\S]*<\/svg>\n$/)
   assert.equal(svg.match(/<g /g)?.length, 4)

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command, Daemon } from '../measure.ts'
 import type { Sshd } from '../sshd.ts'
@@ -11,6 +11,8 @@ export class Rsync implements Peer {
   readonly title = 'rsync -a --delete -e ssh host:tree/ mirror/'
   readonly #folder: string
   readonly #sshd: Sshd
+  /** Mirrors of earlier backups. Removed only in the end: to remove many files slows down what makes others next. */
+  #outdated = 0
 
   constructor({ folder, sshd }: PeerSurroundings) {
     this.#folder = folder
@@ -26,11 +28,15 @@ export class Rsync implements Peer {
   }
 
   async reset(tree: Tree): Promise<void> {
-    rmSync(this.stateFolder(tree), { recursive: true, force: true })
-    mkdirSync(this.stateFolder(tree), { recursive: true })
+    const mirror = this.stateFolder(tree)
+    if (existsSync(mirror)) renameSync(mirror, `${mirror}.${++this.#outdated}`)
+    mkdirSync(mirror)
   }
 
-  async leave(): Promise<void> {}
+  async leave(tree: Tree): Promise<void> {
+    for (; this.#outdated > 0; this.#outdated--)
+      rmSync(`${this.stateFolder(tree)}.${this.#outdated}`, { recursive: true, force: true })
+  }
 
   full(tree: Tree): Command {
     const mirror = this.stateFolder(tree)

@@ -27,9 +27,9 @@ export class Mount implements Disposable {
     return Mount.#inFile(megabytes, 'mkfs.ext4', ['-q', '-F', ...options])
   }
 
-  /** An ext4 that has what not every one has: projects, and values of extended attributes of 64 KiB. */
-  static ext4WithAll(megabytes: number): Mount {
-    return Mount.#inFile(megabytes, 'mkfs.ext4', ['-q', '-F', '-O', 'project,quota,ea_inode', '-I', '256'])
+  /** An ext4 that takes values of extended attributes of 64 KiB, as not every one does. */
+  static ext4WithLargeAttributes(megabytes: number): Mount {
+    return Mount.#inFile(megabytes, 'mkfs.ext4', ['-q', '-F', '-O', 'ea_inode'])
   }
 
   /** mkfs wants 300 MB at least, most of which are a hole. */

@@ -35,7 +35,10 @@ export function honestPack(request: MessageOf<'backup'>): Pack {
     frames.push(compressFrame(tar.subarray(at, at + frameBytesMax)))
   const { host, kind, base, startedAtMs } = request
   const texts = (paths: readonly Buffer[]) => paths.map(String)
-  const paths = { paths: texts(request.paths), exclude: texts(request.exclude) }
+  const paths = {
+    paths: texts(request.paths.map((one) => (Buffer.isBuffer(one) ? one : one.path))),
+    exclude: texts(request.exclude),
+  }
   return {
     frames,
     entries: members.map(({ entry }) => entry),

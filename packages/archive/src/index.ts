@@ -26,10 +26,10 @@ export { type Mount, MountTable, whyNotEntered } from './native/mounts.ts'
 export { CompressorPool } from './pack/compressor-pool.ts'
 export { checkExcludePattern } from './pack/exclude-pattern.ts'
 export { compileExclusion, Exclusion, noVerdict, type Verdict } from './pack/exclusion.ts'
-export type { LeftOutReason } from './pack/left-out.ts'
+export { type LeftOutReason, leftOutReasons } from './pack/left-out.ts'
 export type { PackWarning } from './pack/packer.ts'
 export { Packing, type PackingOptions, type PackingProgress, type Part } from './pack/packing.ts'
-export type { Root, RootRules, Selection } from './pack/rules.ts'
+export { type Root, type RootRules, RuleBook, type Selection } from './pack/rules.ts'
 export { SharedState } from './pack/shared-state.ts'
 export { PartialFile, partialSuffix, syncFolder } from './partial-file.ts'
 export * from './path.ts'
@@ -37,10 +37,9 @@ export * from './reader.ts'
 export { ContentCheck } from './restore/content-check.ts'
 export { ContentReader } from './restore/content-reader.ts'
 export { type Action, type Overwrite, overwrites } from './restore/decision.ts'
-export { type PlannedStep, planRestore, RestorePlanner } from './restore/plan-restore.ts'
+export { type PlannedStep, planRestore } from './restore/plan-restore.ts'
 export type {
   RestoreObserver,
-  RestorePhase,
   RestoreProblem,
   RestoreProgress,
   RestoreReport,

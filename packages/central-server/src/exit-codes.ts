@@ -108,7 +108,6 @@ const exitOfError: Readonly<Record<ErrorCode, ExitName>> = {
   'policy-denied': 'failed',
   'request-invalid': 'usage',
   'source-failed': 'failed',
-  'target-failed': 'failed',
   internal: 'failed',
 }
 

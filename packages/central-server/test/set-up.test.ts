@@ -83,7 +83,7 @@ test('from nothing to a host that is set up, with the real programs', async () =
   assert.ok(password.length >= 22, 'a password of at least 128 bits')
   assert.equal(web1!.password.reveal(), password)
   assert.deepEqual(
-    [web1!.address, web1!.port, web1!.paths, web1!.exclude],
+    [web1!.address, web1!.port, web1!.paths.map(({ path }) => path), web1!.exclude],
     ['192.0.2.10', 7000, ['/etc', "/srv/o'neill"], ['*.tmp']],
   )
   assert.doesNotMatch(added.stdout, new RegExp(password))
@@ -238,8 +238,8 @@ test('a host without paths is backed up as a whole, but for what is no data', as
   assert.equal(JSON.parse(stdout).files.bundle, `${home}/bundles/v6.bundle.json`)
   const { hosts } = await loadConfiguration(home, surroundings)
   assert.equal(hosts[0]!.address, '2001:db8::1')
-  assert.deepEqual(hosts[0]!.paths, ['/'])
-  assert.ok(hosts[0]!.exclude.includes('/proc'))
+  assert.deepEqual(hosts[0]!.paths, [{ path: '/', exclude: [] }])
+  assert.ok(hosts[0]!.exclude.includes('/tmp/*'))
   assert.equal(new X509Certificate(readFileSync(`${home}/certs/hosts/v6.crt`)).subject, 'CN=v6')
 })
 

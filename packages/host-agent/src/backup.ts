@@ -4,11 +4,11 @@ import {
   ArchiveError,
   type AssembledArchive,
   type BytePath,
-  bytePathFromBuffer,
   formatArchiveName,
+  leftOutReasons,
   Packing,
+  type PackWarning,
   type Part,
-  type RestoreReport,
   textFromBytes,
 } from '@central-backup/archive'
 import {
@@ -18,9 +18,10 @@ import {
   ProtocolError,
   storedMsMax,
 } from '@central-backup/protocol'
-import { sendLastWord } from './last-word.ts'
+import { LeftOutReports } from './left-out-reports.ts'
 import { LocalCopy } from './local-copy.ts'
 import { ProgressReports } from './progress-reports.ts'
+import { requestedPaths, requestedPatterns } from './select/requested-selection.ts'
 import type { Selected } from './select/select.ts'
 import { SelectError, selectInThread } from './select/select-in-thread.ts'
 import type { Session } from './session.ts'
@@ -31,12 +32,8 @@ type Request = MessageOf<'backup' | 'check'>
 
 /** What a session came to, for the log. */
 export interface SessionReport {
-  request: 'backup' | 'check' | 'restore' | 'none'
+  request: 'backup' | 'check' | 'none'
   outcome: string
-  /** Where a restore went, and the host whose backup it is. */
-  target?: string
-  source?: string
-  restored?: RestoreReport['restored']
   archive?: string
   archiveBytes?: number
   localCopy?: string
@@ -54,19 +51,23 @@ export async function backUp(
 ): Promise<SessionReport> {
   const { channel } = session
   const warnings = new Warnings(channel)
+  const leftOut = request.type === 'check' ? new LeftOutReports(channel) : null
   const progress = new ProgressReports(channel)
   let copy: LocalCopy | null = null
   try {
     const archive = request.type === 'backup' ? nameArchive(request) : null
     if (archive !== null) await channel.send({ type: 'archive-name', name: archive })
     const selected = await select(session, request, allowed, warnings)
+    for (const { path, message } of selected.unselected) leftOut?.add(path, 'pseudo-file-system', message)
     if (archive !== null) copy = await beginLocalCopy(session, archive, warnings)
 
-    const packing = startPacking(session, request, selected, warnings)
+    const packing = startPacking(session, request, selected, (warning) => tell(warning, warnings, leftOut))
     progress.enter('pack', () => packing.progress())
     const assembled = await sendParts(session, packing, copy, archive === null ? null : new ArchiveAssembly())
     progress.enter('finish')
     if (copy?.failure) warnings.add(noLocalCopy(copy.failure))
+    await leftOut?.flush()
+    if (leftOut !== null && leftOut.unlisted > 0) warnings.add(leftOut.warning())
     await warnings.flush()
     progress.stop()
 
@@ -100,8 +101,9 @@ async function select(
   warnings: Warnings,
 ): Promise<Selected> {
   const wanted = {
-    paths: request.paths.map(bytePathFromBuffer),
-    exclude: excludePatterns(session, request),
+    paths: requestedPaths(request),
+    exclude: requestedPatterns(request.exclude),
+    excludeLast: localCopies(session),
     allowed,
   }
   const selected = await selectInThread(wanted, session.settings.limits.readStallMs, session.channel.ended)
@@ -109,11 +111,20 @@ async function select(
   return selected
 }
 
-/** The archives that this host keeps itself are no part of it: each would hold those before. */
-function excludePatterns({ settings }: Session, request: Request): string[] {
-  const patterns = request.exclude.map((pattern) => textFromBytes(bytePathFromBuffer(pattern)))
+/**
+ * Patterns for the archives that this host keeps itself, which are no part of it: each would hold those before. They come
+ * after those of the server, so that these take nothing of it back.
+ */
+function localCopies({ settings }: Session): string[] {
   const copies = settings.localCopy?.directory.replace(/\/+$/, '').replaceAll(/[^\w/.-]/g, '\\$&')
-  return copies === undefined ? patterns : [...patterns, `${copies}/*.tar.zst`, `${copies}/*.tar.zst.partial`]
+  return copies === undefined ? [] : [`${copies}/*.tar.zst`, `${copies}/*.tar.zst.partial`]
+}
+
+/** What a rule leaves out is no warning, and told only where that was asked for. */
+function tell(warning: PackWarning, warnings: Warnings, leftOut: LeftOutReports | null): void {
+  const reason = leftOutReasons.find((one) => one === warning.code)
+  if (reason === undefined) warnings.add(warning)
+  else leftOut?.add(warning.path, reason, warning.message)
 }
 
 function noLocalCopy({ message }: Error): Warning {
@@ -135,26 +146,32 @@ async function beginLocalCopy(
   }
 }
 
-function startPacking(session: Session, request: Request, selected: Selected, warnings: Warnings): Packing {
+function startPacking(
+  session: Session,
+  request: Request,
+  selected: Selected,
+  onWarning: (warning: PackWarning) => void,
+): Packing {
   const { agent, settings, channel } = session
-  const exclude = excludePatterns(session, request)
+  const exclude = requestedPatterns(request.exclude)
+  const excludeLast = localCopies(session)
   return new Packing(
     {
-      selection: { roots: selected.roots, exclude },
+      selection: { roots: selected.roots, exclude, excludeLast },
       header: {
         host: settings.name,
         kind: request.type === 'backup' ? request.kind : 'full',
         base: request.type === 'backup' ? request.base : null,
         startedAtMs: request.type === 'backup' ? request.startedAtMs : Date.now(),
         software,
-        paths: request.paths.map((path) => textFromBytes(bytePathFromBuffer(path))),
-        exclude,
+        paths: requestedPaths(request).map(({ path }) => textFromBytes(path)),
+        exclude: [...exclude, ...excludeLast],
       },
       missing: selected.missing,
       listOnly: request.type === 'check',
       compressionLevel: request.type === 'backup' ? request.compressionLevel : undefined,
       stallMs: settings.limits.readStallMs,
-      onWarning: (warning) => warnings.add(warning),
+      onWarning,
       nextBaseline: request.type === 'backup' && request.base !== null ? askForBaseline(channel) : undefined,
     },
     agent.pool,
@@ -248,6 +265,15 @@ async function confirm(
     localCopy: { kept: failure === null, name, ...(failure && { error: failure.message }) },
   })
   return failure === null ? 'kept' : 'failed'
+}
+
+/** The server hangs up as soon as it has read it, which can be before this side knows that it was sent. */
+async function sendLastWord(channel: Channel, word: MessageOf<'finished'>): Promise<void> {
+  try {
+    await channel.send(word)
+  } catch (error) {
+    if (!(error instanceof ProtocolError) || error.code !== 'connection-lost') throw error
+  }
 }
 
 /** The server is told what of the host's own troubles concerns it. */

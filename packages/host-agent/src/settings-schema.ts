@@ -52,10 +52,6 @@ export const sectionSchemas = {
         .array(absolutePath, 'a list of absolute paths')
         .max(pathsMax, `at most ${pathsMax} paths`)
         .default(['/']),
-      restore: z
-        .array(absolutePath, 'a list of absolute paths')
-        .max(pathsMax, `at most ${pathsMax} paths`)
-        .default([]),
     },
     section,
   ),

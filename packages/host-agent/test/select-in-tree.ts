@@ -21,7 +21,7 @@ export function select(
   return selectPaths(
     {
       // Not joined: what is odd about a pattern must stay.
-      paths: [paths].flat().map((path) => bytesFromText(`${folder.path}/${path}`)),
+      paths: [paths].flat().map((path) => ({ path: bytesFromText(`${folder.path}/${path}`) })),
       exclude,
       allowed: allowed.map((one) => folder.pathOf(one)),
     },

@@ -168,7 +168,11 @@ test('a path that does not exist is missing, and the others are selected all the
 
 test('paths that are not absolute, or climb, are refused and missing', () => {
   using folder = makeTree(['a/b'])
-  const request = (path: string) => ({ paths: [bytesFromText(path)], exclude: [], allowed: ['' as BytePath] })
+  const request = (path: string) => ({
+    paths: [{ path: bytesFromText(path) }],
+    exclude: [],
+    allowed: ['' as BytePath],
+  })
   const climbing = ['a/../b', 'a/..', 'a/\\.\\./x*', '*/../x', 'a/\\.\\.'].map(
     (path) => `${folder.path}/${path}`,
   )
@@ -197,7 +201,7 @@ test('braces that would fill the memory fail the selection, and not the program'
   timeout: 60_000,
 }, async () => {
   const request = {
-    paths: [bytesFromText(`/${'{a,b,c,d,e,f,g,h}'.repeat(12)}`)],
+    paths: [{ path: bytesFromText(`/${'{a,b,c,d,e,f,g,h}'.repeat(12)}`) }],
     exclude: [],
     allowed: ['' as BytePath],
   }
@@ -241,7 +245,7 @@ test("patterns without braces select what Python's glob finds, and all that is b
     for (const [i, one] of patterns.entries()) {
       const found = answers[i]!.map((name) => name.replace(/\/+$/, '')).filter((name) => name !== '')
       const roots = found.map((name) => ({ path: folder.pathOf(name), recursive: true }))
-      const wanted = packedOf(folder, { roots, problems: [], missing: 0 })
+      const wanted = packedOf(folder, { roots, unselected: [], problems: [], missing: 0 })
       // Python counts the folder itself for what `**` matches; it is in the archive anyway.
       const ours = packedOf(folder, select(folder, one))
       const missing = wanted.filter((path) => !ours.includes(path))

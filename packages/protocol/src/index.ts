@@ -23,9 +23,8 @@ export {
   type Phase,
   phases,
   protocolVersion,
-  type RestoreCounts,
-  type RestorePhase,
-  restorePhases,
+  type SelectionPath,
+  type SelectionRules,
 } from './messages.ts'
 export { errorFromSocket } from './socket-errors.ts'
 export {

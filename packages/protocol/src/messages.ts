@@ -15,15 +15,13 @@ import {
   controlPayloadBytesMax,
   dataPayloadBytesMax,
   excludesMax,
-  mappedOwnersMax,
-  notSetExamplesMax,
-  notSetKindsMax,
-  ownerNameBytesMax,
+  leftOutBatchMax,
+  markerBytesMax,
+  markersMax,
   passwordCharsMax,
   pathBytesMax,
   pathsMax,
-  planStepsMax,
-  restorePathsMax,
+  ruledPathsMax,
   softwareCharsMax,
   unauthenticatedPayloadBytesMax,
 } from './limits.ts'
@@ -42,33 +40,6 @@ export type Outcome = (typeof outcomes)[number]
 export const phases = ['prepare', 'select', 'pack', 'finish'] as const
 export type Phase = (typeof phases)[number]
 
-/**
- * What an agent is doing in a restore: telling what it would do; making folders, files, links; setting attributes of
- * folders; waiting until all is on disk.
- */
-export const restorePhases = ['plan', 'folders', 'files', 'links', 'attributes', 'sync'] as const
-export type RestorePhase = (typeof restorePhases)[number]
-
-/** What becomes of something else that stands where an entry belongs. */
-export const overwrites = ['never', 'older', 'always'] as const
-
-/** Orders of entries; `content` is the one in which their content lies in archives. */
-export const entryOrders = ['path', 'path-descending', 'content'] as const
-
-export const entryTypes = [
-  'file',
-  'directory',
-  'symlink',
-  'hardlink',
-  'fifo',
-  'socket',
-  'character-device',
-  'block-device',
-] as const
-
-/** What a dry run would do for an entry. */
-export const restoreActions = ['create', 'replace', 'update', 'keep', 'equal'] as const
-
 const name = z.string().regex(namePattern)
 const code = z.string().regex(new RegExp(`^[a-z][a-z0-9-]{0,${codeCharsMax - 1}}$`))
 const archiveName = z.string().regex(new RegExp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,${archiveNameCharsMax - 1}}$`))
@@ -83,8 +54,48 @@ const bytes = (max: number, min = 1) =>
 const path = bytes(pathBytesMax)
 const digest = bytes(32, 32)
 const paths = z.array(path).max(pathsMax)
-const restorePaths = z.array(path).min(1).max(restorePathsMax)
-const selection = { host: name, paths: paths.min(1), exclude: z.array(path).max(excludesMax) }
+const marker = bytes(markerBytesMax).refine(isFileName, 'expected the name of a file')
+const exclude = z.array(path).max(excludesMax)
+const rules = {
+  oneFileSystem: z.boolean().optional(),
+  excludeCaches: z.boolean().optional(),
+  excludeIfPresent: z.array(marker).max(markersMax).optional(),
+  excludeNodump: z.boolean().optional(),
+  maxFileBytes: count.optional(),
+}
+const ruledPath = z.strictObject({ path, exclude: exclude.optional(), ...rules })
+const selection = {
+  host: name,
+  paths: z
+    .array(z.union([path, ruledPath]))
+    .min(1)
+    .max(pathsMax),
+  exclude,
+  ...rules,
+}
+
+/** What of a tree is not packed, of a request for all of its paths or for one of them. */
+export type SelectionRules = z.infer<z.ZodObject<typeof rules>>
+
+/** A path of a request: as it is, or with options that take the place of those of the request. */
+export type SelectionPath = Buffer | z.infer<typeof ruledPath>
+
+function isFileName(buffer: Buffer): boolean {
+  const text = buffer.toString('latin1')
+  return !/[/\0]/.test(text) && text !== '.' && text !== '..'
+}
+
+/** What each path may have, they may not have together. */
+function isSelectionWithinLimits(request: { paths: SelectionPath[]; exclude: Buffer[] }): boolean {
+  const ruled = request.paths.flatMap((one) => (Buffer.isBuffer(one) ? [] : [one]))
+  const patterns = ruled.reduce((sum, one) => sum + (one.exclude?.length ?? 0), request.exclude.length)
+  return ruled.length <= ruledPathsMax && patterns <= excludesMax
+}
+
+const tooManyRules = {
+  error: `more than ${ruledPathsMax} paths with options, or ${excludesMax} patterns`,
+  path: ['paths'],
+}
 
 const countsSchema = z.strictObject({
   files: count,
@@ -101,44 +112,6 @@ const countsSchema = z.strictObject({
   unreadable: count,
   attributes: count,
   contentBytes: count,
-})
-
-const restoreReportSchema = z.strictObject({
-  restored: z.strictObject({
-    files: count,
-    directories: count,
-    symlinks: count,
-    hardlinks: count,
-    specials: count,
-  }),
-  contentBytes: count,
-  equal: count,
-  damaged: count,
-  failed: count,
-  kept: count,
-  notSet: z
-    .array(
-      z.strictObject({ kind: code, count, reason: text, examples: z.array(path).max(notSetExamplesMax) }),
-    )
-    .max(notSetKindsMax),
-  mapped: z
-    .array(
-      z.strictObject({
-        kind: z.enum(['user', 'group']),
-        name: bytes(ownerNameBytesMax),
-        from: count,
-        to: count,
-        count,
-      }),
-    )
-    .max(mappedOwnersMax),
-})
-
-const planStep = z.strictObject({
-  path,
-  type: z.enum(entryTypes),
-  action: z.enum(restoreActions),
-  bytes: count,
 })
 
 /** What a run met, by kind; `contentBytes` is the content of its regular files. */
@@ -158,11 +131,7 @@ const schemas = {
     name,
   }),
   authenticate: z.strictObject({ password: z.string().max(passwordCharsMax) }),
-  welcome: z.strictObject({
-    name,
-    policy: z.strictObject({ read: paths, restore: paths }),
-    localCopy: z.boolean(),
-  }),
+  welcome: z.strictObject({ name, policy: z.strictObject({ read: paths }), localCopy: z.boolean() }),
   error: z.strictObject({ code, message: text, hint: text.optional() }),
   backup: z
     .strictObject({
@@ -172,7 +141,14 @@ const schemas = {
       startedAtMs: timeMs,
       compressionLevel: z.int().min(compressionLevelMin).max(compressionLevelMax).optional(),
     })
-    .refine(({ kind, base }) => (base === null) === (kind === 'full'), { path: ['base'] }),
+    .refine(({ kind, base }) => (base === null) === (kind === 'full'), { path: ['base'] })
+    .refine(isSelectionWithinLimits, tooManyRules),
+  'left-out': z.strictObject({
+    objects: z
+      .array(z.strictObject({ path, reason: code, message: text }))
+      .min(1)
+      .max(leftOutBatchMax),
+  }),
   'archive-name': z.strictObject({ name: archiveName }),
   warning: z.strictObject({
     code,
@@ -181,7 +157,7 @@ const schemas = {
     count: z.int().positive().optional(),
   }),
   progress: z.strictObject({
-    phase: z.enum([...phases, ...restorePhases]),
+    phase: z.enum(phases),
     entries: count,
     contentBytes: count,
     path: path.nullable(),
@@ -195,36 +171,13 @@ const schemas = {
     finishedAtMs: timeMs,
   }),
   stored: z.strictObject({ digest, archiveBytes: count }),
-  check: z.strictObject(selection),
+  check: z.strictObject(selection).refine(isSelectionWithinLimits, tooManyRules),
   'baseline-next': noFields,
   'baseline-end': noFields,
   finished: z.strictObject({
     localCopy: z.strictObject({ kept: z.boolean(), name: archiveName, error: text.optional() }).nullable(),
   }),
-  restore: z.strictObject({
-    host: name,
-    source: name,
-    startedAtMs: timeMs,
-    target: path,
-    overwrite: z.enum(overwrites),
-    numericIds: z.boolean(),
-    dryRun: z.boolean(),
-  }),
-  'restore-entries': z.strictObject({
-    order: z.enum(entryOrders),
-    types: z.array(z.enum(entryTypes)).min(1).max(entryTypes.length).nullable(),
-  }),
-  'restore-next': noFields,
-  'restore-firsts': z.strictObject({ paths: restorePaths }),
-  'restore-content': z.strictObject({ paths: restorePaths }),
-  'entries-end': noFields,
-  'content-missing': z.strictObject({ message: text }),
-  'restore-plan': z.strictObject({ steps: z.array(planStep).min(1).max(planStepsMax) }),
-  'restore-end': z.strictObject({ report: restoreReportSchema.nullable() }),
 }
-
-/** What came of a restore. `damaged`, `failed` and `kept` are numbers; each was a `warning` before. */
-export type RestoreCounts = z.infer<typeof restoreReportSchema>
 
 export type ControlType = keyof typeof schemas
 export type DataType = 'entries' | 'frame' | 'baseline'
@@ -273,15 +226,7 @@ export const messageKinds: readonly MessageKind[] = [
   data(15, 'baseline'),
   control(16, 'baseline-end'),
   control(17, 'baseline-next'),
-  control(18, 'restore'),
-  control(19, 'restore-entries'),
-  control(20, 'restore-next'),
-  control(21, 'restore-firsts'),
-  control(22, 'restore-content'),
-  control(23, 'entries-end'),
-  control(24, 'content-missing'),
-  control(25, 'restore-plan'),
-  control(26, 'restore-end'),
+  control(27, 'left-out'),
 ]
 
 const byType = new Map(messageKinds.map((kind) => [kind.type, kind]))

@@ -111,6 +111,16 @@ export class MountTable {
     return this.#byId.get(id) ?? null
   }
 
+  /** What is mounted at a path, whatever is bound to itself left out. */
+  at(path: BytePath): Mount | null {
+    const cut = path.lastIndexOf('/')
+    const mounts = this.#byFolder
+      .get(path.slice(0, Math.max(0, cut)) as BytePath)
+      ?.get(path.slice(cut + 1) as BytePath)
+    const top = mounts?.at(-1) ?? null
+    return top !== null && this.isSameTree(top) ? null : top
+  }
+
   /**
    * What is mounted right in a folder, by name. `mountId` is that of the folder, 0 where the kernel does not tell: mounts
    * that others cover are told apart by it. `null` where nothing is.

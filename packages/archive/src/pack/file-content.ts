@@ -12,6 +12,7 @@ import {
   rewind,
 } from '../native/libc.ts'
 import type { SparseCursor, SparseMap } from '../sparse-map.ts'
+import { tarBlockBytes } from '../tar-header.ts'
 import type { BlockWriter } from './block-writer.ts'
 import { mapData } from './map-data.ts'
 import type { SharedState } from './shared-state.ts'
@@ -55,7 +56,7 @@ export class FileContent {
    * size is asked about. To be called before anything is read.
    */
   mapHoles(entry: Entry, fd: number, allocatedBytes: number): SparseMap | null {
-    if (allocatedBytes >= entry.size || entry.size > fileBytesMax) return null
+    if (allocatedBytes >= entry.size || entry.size <= tarBlockBytes || entry.size > fileBytesMax) return null
     // A server that sees no progress takes the agent for stuck: a region counts as the least that it will have in the map.
     const map = mapData(fd, entry.size, (regions) => this.#count(regions))
     rewind(fd)

@@ -32,7 +32,7 @@ export const runCommand: CommandDefinition = {
     command
       .argument('[host...]', 'these hosts only, also disabled ones')
       .option('--full', 'pack everything, whatever earlier runs have')
-      .option('--dry-run', 'only list what would be packed')
+      .option('--dry-run', 'only list what would be packed, and what would not and why')
       .option('--strict', 'exit with 3 where files changed while they were read')
     command.action(async (names: string[], options: Options) => {
       const configuration = await invocation.loadConfiguration()
@@ -123,6 +123,12 @@ async function dryRun(invocation: Invocation, context: ServerContext, hosts: rea
         invocation.report({ event: 'entry', host, path, type: entry.type, size: entry.size }, [])
       else stdout.write(`${host}: ${printable(path)}\n`)
     },
+    onLeftOut(host, { path, reason, message }) {
+      const shown = textFromBytes(path)
+      if (invocation.options.json)
+        invocation.report({ event: 'left-out', host, path: shown, reason, message }, [])
+      else stdout.write(`${host}: left out: ${printable(shown)} (${reason}: ${printable(message)})\n`)
+    },
     onWarning(host, { code, path, message }) {
       const shown = path === null ? null : textFromBytes(path)
       if (invocation.options.json)
@@ -144,6 +150,6 @@ function reportListing(invocation: Invocation, { host, outcome, counts, error }:
   else if (error !== null) invocation.warn(`${host}: ${error.message}`)
   else
     invocation.note(
-      `${host}: would pack ${formatCount(counts!.files)} files, ${formatBytes(counts!.contentBytes)}; ${formatCount(counts!.excluded)} excluded`,
+      `${host}: would pack ${formatCount(counts!.files)} files, ${formatBytes(counts!.contentBytes)}; ${formatCount(counts!.excluded)} left out`,
     )
 }

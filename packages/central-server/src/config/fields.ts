@@ -46,16 +46,18 @@ export const excludeSchema = z
 
 const pathsExpectation = `a list of 1 to ${patternCountMax} absolute paths or patterns`
 
+/** A path of what is backed up, or a pattern for such paths. */
+export const sourcePathSchema = patternSchema
+  .refine((path) => path.startsWith('/'), "an absolute path, like '/etc'")
+  .refine((path) => !path.split('/').includes('..'), "a path without '..'")
+
+/** A list of what is backed up, each an output of `element`. */
+export function pathsOf<Element extends z.ZodType>(element: Element) {
+  return z.array(element, pathsExpectation).min(1, pathsExpectation).max(patternCountMax, pathsExpectation)
+}
+
 /** Paths of what is backed up, or patterns for them. */
-export const pathsSchema = z
-  .array(
-    patternSchema
-      .refine((path) => path.startsWith('/'), "an absolute path, like '/etc'")
-      .refine((path) => !path.split('/').includes('..'), "a path without '..'"),
-    pathsExpectation,
-  )
-  .min(1, pathsExpectation)
-  .max(patternCountMax, pathsExpectation)
+export const pathsSchema = pathsOf(sourcePathSchema)
 
 /** What the agent would refuse anyway is told here, with the place where it stands. */
 function refuseBadPattern(pattern: string, context: z.RefinementCtx): void {

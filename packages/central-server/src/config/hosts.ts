@@ -4,27 +4,37 @@ import { z } from 'zod'
 import type { Problem } from '../errors.ts'
 import type { RetentionPolicy } from '../retention/plan.ts'
 import { durationSchema } from './duration.ts'
-import { addressSchema, compressionLevelSchema, excludeSchema, pathsSchema, portSchema } from './fields.ts'
+import { addressSchema, compressionLevelSchema, excludeSchema, portSchema } from './fields.ts'
 import { homePaths } from './home.ts'
 import { hostNameExpectation, isHostName } from './host-name.ts'
 import { findModuleFolderProblems, type ModuleLoader } from './module.ts'
 import { type PasswordEnvironment, type PasswordSource, passwordSchema, readPassword } from './password.ts'
 import { type RetentionConfig, retentionSchema } from './retention.ts'
 import type { Secret } from './secret.ts'
+import {
+  optionsOf,
+  type PathConfig,
+  type SelectedPath,
+  type SelectionConfig,
+  type SelectionOptions,
+  selectedPathsSchema,
+  selectionFault,
+  selectionFields,
+} from './selection.ts'
 import type { HostDefaults } from './settings.ts'
 import { checkShape } from './shape.ts'
 
 /** What a host module, `hosts/NAME.ts`, may say of the host NAME. */
-export interface HostConfig {
+export interface HostConfig extends SelectionConfig {
   /** IP address or DNS name. Which host answers there is proven by its certificate, not by this. */
   address: string
   /** 7911 if not given. */
   port?: number
   /** The password itself, the file that holds it (relative to the module), or the environment variable. */
   password: PasswordSource
-  /** What to back up: absolute paths, or patterns like `'/home/*'`. */
-  paths: string[]
-  /** What to leave out: patterns like `'*.tmp'`, or absolute paths. */
+  /** What to back up: absolute paths, or patterns like `'/home/*'`; or objects that say more of one. */
+  paths: (string | PathConfig)[]
+  /** What to leave out: patterns like `'*.tmp'`, or absolute paths. One that begins with `!` takes back. */
   exclude?: string[]
   /** How old the last good run may get before `status` complains, like `'26 hours'`. */
   expectEvery?: string
@@ -46,9 +56,12 @@ export interface Host {
   address: string
   port: number
   password: Secret
-  paths: string[]
+  /** Each with what the module says of it alone. */
+  paths: SelectedPath[]
   /** The host's own patterns after those of the settings. */
   exclude: string[]
+  /** For the paths that do not say otherwise. */
+  selection: SelectionOptions
   expectEveryMs: number
   compressionLevel: number
   fullEveryMs: number | null
@@ -66,8 +79,9 @@ const hostSchema = z.strictObject(
     address: addressSchema,
     port: portSchema.optional(),
     password: passwordSchema,
-    paths: pathsSchema,
+    paths: selectedPathsSchema,
     exclude: excludeSchema.default([]),
+    ...selectionFields,
     expectEvery: durationSchema.optional(),
     compressionLevel: compressionLevelSchema.optional(),
     fullEvery: durationSchema.optional(),
@@ -142,6 +156,12 @@ async function readHost(
   const checked = checkShape(hostSchema, loaded.value, file, ['password'])
   if (checked.data === null) return { problems: checked.problems }
   const { data } = checked
+  const exclude = [...defaults.exclude, ...data.exclude]
+  const fault = selectionFault(exclude, data.paths)
+  if (fault !== null) {
+    const [found, expected] = fault
+    return { problems: [{ file, line: null, key: 'paths', found, expected }] }
+  }
   const password = readPassword(data.password, file, reader.environment, reader.uid)
   if ('problems' in password) return { problems: password.problems }
   return {
@@ -152,7 +172,8 @@ async function readHost(
       port: data.port ?? defaults.port,
       password: password.secret,
       paths: data.paths,
-      exclude: [...defaults.exclude, ...data.exclude],
+      exclude,
+      selection: { ...defaults.selection, ...optionsOf(data) },
       expectEveryMs: data.expectEvery ?? defaults.expectEveryMs,
       compressionLevel: data.compressionLevel ?? defaults.compressionLevel,
       fullEveryMs: data.fullEvery ?? defaults.fullEveryMs,

@@ -8,6 +8,7 @@ import { compressionLevelSchema, excludeSchema, integer, pathSchema, portSchema 
 import { homePaths } from './home.ts'
 import type { ModuleLoader } from './module.ts'
 import { type RetentionConfig, retentionSchema } from './retention.ts'
+import { optionsOf, type SelectionConfig, type SelectionOptions, selectionFields } from './selection.ts'
 import { checkShape } from './shape.ts'
 
 /** What `settings.ts` may say: settings of the server as a whole. */
@@ -33,7 +34,7 @@ export interface Settings {
     level?: 'error' | 'warn' | 'info' | 'debug'
   }
   /** For hosts whose modules do not say otherwise. */
-  defaults?: {
+  defaults?: SelectionConfig & {
     /** 7911 if not given. */
     port?: number
     /** Of zstd, 1 (fast) to 19 (small); 3 if not given. */
@@ -72,6 +73,7 @@ export interface HostDefaults {
   compressionLevel: number
   expectEveryMs: number
   exclude: string[]
+  selection: SelectionOptions
   fullEveryMs: number | null
   retention: RetentionPolicy
 }
@@ -81,6 +83,7 @@ export const hostDefaults: Readonly<HostDefaults> = {
   compressionLevel: 3,
   expectEveryMs: parseDuration('26 hours')!,
   exclude: [],
+  selection: {},
   fullEveryMs: null,
   retention: {},
 }
@@ -118,6 +121,7 @@ const settingsSchema = z.strictObject(
           compressionLevel: compressionLevelSchema.default(hostDefaults.compressionLevel),
           expectEvery: durationSchema.default(hostDefaults.expectEveryMs),
           exclude: excludeSchema.default([]),
+          ...selectionFields,
           fullEvery: durationSchema.nullable().default(null),
           retention: retentionSchema.default({}),
         },
@@ -162,6 +166,7 @@ function normalize(home: string, data: z.output<typeof settingsSchema>): ServerS
       compressionLevel: defaults.compressionLevel,
       expectEveryMs: defaults.expectEvery,
       exclude: defaults.exclude,
+      selection: optionsOf(defaults),
       fullEveryMs: defaults.fullEvery,
       retention: defaults.retention,
     },

@@ -30,17 +30,11 @@ export interface AddHostPlan extends AddHostRequest {
   files: { module: string; secret: string; certificate: string; bundle: string }
 }
 
-/** What is left out where the whole machine is backed up: what the kernel makes up, and what is made anew. */
-export const excludeOfWholeMachine = [
-  '/dev',
-  '/proc',
-  '/run',
-  '/sys',
-  '/tmp',
-  '/var/tmp',
-  '/swapfile',
-  '/swap.img',
-]
+/**
+ * What is left out where the whole machine is backed up: what is made anew with each start, or is swap. The folders stay:
+ * without them, what is restored does not start. What is mounted, as `/proc`, is left out without being named.
+ */
+export const excludeOfWholeMachine = ['/run/*', '/tmp/*', '/var/tmp/*', '/swapfile', '/swap.img']
 
 /**
  * Checks all that adding a host needs, and changes nothing. Throws `UsageError`, `AlreadyExistsError`, or

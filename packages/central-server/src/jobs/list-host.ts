@@ -2,12 +2,13 @@ import type { BytePath, Entry, Outcome } from '@central-backup/archive'
 import type { Counts } from '@central-backup/protocol'
 import type { Host } from '../config/hosts.ts'
 import { openSession } from '../session/open-session.ts'
-import { type RunObserver, receiveRun } from '../session/receive-run.ts'
+import { type LeftOutObject, type RunObserver, receiveRun } from '../session/receive-run.ts'
 import { selectionOf } from './backup-request.ts'
 import type { ServerContext } from './server-context.ts'
 
 export interface ListObserver {
   onEntry(host: string, entry: Entry): void
+  onLeftOut(host: string, object: LeftOutObject): void
   onWarning(host: string, warning: { code: string; path: BytePath | null; message: string }): void
 }
 
@@ -48,6 +49,9 @@ async function listHost(context: ServerContext, host: Host, observer: ListObserv
       const observing: RunObserver = {
         onEntries: (entries) => {
           for (const entry of entries) observer.onEntry(host.name, entry)
+        },
+        onLeftOut: (objects) => {
+          for (const object of objects) observer.onLeftOut(host.name, object)
         },
         onWarning: (warning) => observer.onWarning(host.name, warning),
       }

@@ -22,11 +22,12 @@ import {
 import {
   type Channel,
   type Counts,
+  leftOutMax,
   type MessageOf,
   ProtocolError,
+  stallMsMax,
   warningsMax,
 } from '@central-backup/protocol'
-import { StallWatch } from './stall-watch.ts'
 
 /** What the agent was asked for, and its index has to say of itself. A listing is of no kind and no time. */
 export interface RequestedRun {
@@ -40,6 +41,8 @@ export interface RequestedRun {
 export interface RunObserver {
   onEntries?(entries: readonly Entry[], gone: readonly Gone[]): void
   onWarning?(warning: { code: string; path: BytePath | null; message: string }): void
+  /** Of a listing: what it leaves out, and why. */
+  onLeftOut?(objects: readonly LeftOutObject[]): void
   onProgress?(progress: {
     phase: string
     entries: number
@@ -47,6 +50,13 @@ export interface RunObserver {
     path: BytePath | null
     receivedBytes: number
   }): void
+}
+
+/** What a rule keeps out of a run; or, where it is an entry too, what lies in it. */
+export interface LeftOutObject {
+  path: BytePath
+  reason: string
+  message: string
 }
 
 /** Takes the bytes of an archive in their order. */
@@ -74,7 +84,7 @@ export interface BaselineSource {
   next(): Buffer | null
 }
 
-const kinds = ['entries', 'frame', 'baseline-next', 'warning', 'progress', 'summary'] as const
+const kinds = ['entries', 'frame', 'baseline-next', 'left-out', 'warning', 'progress', 'summary'] as const
 
 /**
  * Takes in what an agent sends after its request was accepted, up to its summary, and writes the archive to `sink`, the
@@ -127,6 +137,7 @@ class RunReceiver {
   readonly #watch = new StallWatch()
   #end: ArchiveEnd | null = null
   #warnings = 0
+  #leftOut = 0
   /** Where the last content ends that an entry has in this archive. */
   #contentEnd = 0
   /** One message is written while the next is received. */
@@ -139,7 +150,7 @@ class RunReceiver {
     this.#kind = sink === null ? 'listing' : 'archive'
   }
 
-  async take(message: MessageOf<'entries' | 'frame' | 'warning' | 'progress'>): Promise<void> {
+  async take(message: MessageOf<'entries' | 'frame' | 'left-out' | 'warning' | 'progress'>): Promise<void> {
     switch (message.type) {
       case 'frame':
         if (this.#sink === null)
@@ -150,6 +161,15 @@ class RunReceiver {
         this.#assembly.addIndex(message.payload)
         this.#takeEntries(message.payload)
         return this.#write(message.payload)
+      case 'left-out':
+        if (this.#sink !== null)
+          throw new ProtocolError('message-out-of-turn', 'an agent told what it leaves out, unasked')
+        this.#leftOut += message.objects.length
+        if (this.#leftOut > leftOutMax)
+          throw new ProtocolError('message-out-of-turn', `more than ${leftOutMax} objects are left out`)
+        return this.#observer.onLeftOut?.(
+          message.objects.map((one) => ({ ...one, path: bytePathFromBuffer(one.path) })),
+        )
       case 'warning':
         // One more than the limit: the last says how many there were beyond it.
         if (++this.#warnings > warningsMax + 1)
@@ -249,6 +269,25 @@ export function summaryFault({ summary, assembled }: ReceivedRun): string | null
 
 function areEqual(a: Counts, b: Counts): boolean {
   return (Object.keys(a) as (keyof Counts)[]).every((name) => a[name] === b[name])
+}
+
+/** Progress whose numbers stand still, or go back and forth, is none. */
+class StallWatch {
+  #most = -1
+  #sinceMs = 0
+
+  check(counter: number): void {
+    const now = performance.now()
+    if (counter > this.#most) {
+      this.#most = counter
+      this.#sinceMs = now
+    } else if (now - this.#sinceMs > stallMsMax) {
+      throw new ProtocolError(
+        'stalled',
+        `the agent reports progress, but has got no further for ${stallMsMax / 1000} s`,
+      )
+    }
+  }
 }
 
 function pathOf(path: Buffer | null): BytePath | null {

@@ -20,6 +20,8 @@ export interface GlobObserver {
   onUnreadable(path: BytePath, message: string): void
   /** Called before anything is done with a path that may block. */
   approach(path: BytePath): void
+  /** Whether a folder is not to be read, as if it were empty. The base always is. */
+  isClosed(path: BytePath): boolean
 }
 
 /** Finds what matches `pattern`, a glob without braces, below the folder `base`, whose path has no links. */
@@ -56,6 +58,7 @@ function globFileSystem(base: BytePath, observer: GlobObserver): Partial<FileSys
     const folder = bytesFromText(lineTrue(path)).replace(/^\/+/, '') as BytePath
     // Each is listed once, so the set holds only those whose turn is to come.
     if (!folders.delete(folder)) return []
+    if (folder !== base && observer.isClosed(folder)) return []
     observer.approach(folder)
     const dirents = readFolder(folder, observer)
     for (const dirent of dirents) {

@@ -1,22 +1,31 @@
 import {
   type BytePath,
   bytesFromText,
-  compileExclusion,
-  type Exclusion,
   isSafePath,
+  MountTable,
   noVerdict,
   type Root,
+  type RootRules,
+  RuleBook,
   textFromBytes,
+  whyNotEntered,
 } from '@central-backup/archive'
 import fastGlob from 'fast-glob'
 import { findMatches, type GlobMatch } from './glob.ts'
 import { type Resolution, resolvePath, splitPath } from './resolve-path.ts'
 
+/** An absolute path or a glob, and what of it is not packed. Where `oneFileSystem` is not given, it is so for `/`. */
+export interface SelectPath {
+  path: BytePath
+  rules?: RootRules
+}
+
 export interface SelectRequest {
-  /** Absolute paths and globs. */
-  paths: readonly BytePath[]
-  /** Patterns of `compileExclusion`. */
+  paths: readonly SelectPath[]
+  /** Patterns of `compileExclusion`, for all paths; before their own. */
   exclude: readonly string[]
+  /** Patterns that come after all others. */
+  excludeLast?: readonly string[]
   /** What the policy lets the server read, without leading `/`. */
   allowed: readonly BytePath[]
 }
@@ -36,8 +45,15 @@ export interface SelectProblem {
   message: string
 }
 
+/** A match of a pattern that is not packed, as what is mounted there holds no data. */
+export interface UnselectedMount {
+  path: BytePath
+  message: string
+}
+
 export interface Selected {
   roots: Root[]
+  unselected: UnselectedMount[]
   problems: SelectProblem[]
   /** How many named paths cannot be packed at all. */
   missing: number
@@ -65,24 +81,34 @@ const missingCodes: ReadonlySet<SelectProblemCode> = new Set([
  */
 export function selectPaths(request: SelectRequest, approach: (path: BytePath) => void): Selected {
   const selection = new PathSelection(request, approach)
-  for (const path of request.paths) selection.add(path)
+  for (const one of request.paths) selection.add(one)
   return selection.result()
 }
 
 class PathSelection {
   readonly #allowed: readonly BytePath[]
-  readonly #exclusion: Exclusion
+  readonly #book: RuleBook
   readonly #approach: (path: BytePath) => void
-  readonly #roots = new Map<BytePath, Root>()
+  readonly #mounts = MountTable.read()
+  readonly #uid = process.geteuid!()
+  readonly #roots = new Map<BytePath, Root & { named: boolean }>()
+  readonly #unselected: UnselectedMount[] = []
+  /** Of the path that is being added. */
+  #rules: RootRules | undefined
+  #rulesOfAll: RootRules = { oneFileSystem: true }
   readonly #problems: SelectProblem[] = []
 
   constructor(request: SelectRequest, approach: (path: BytePath) => void) {
     this.#allowed = request.allowed
-    this.#exclusion = compileExclusion(request.exclude)
+    const { exclude, excludeLast = [], paths } = request
+    this.#book = new RuleBook({ exclude, excludeLast, roots: [] })
+    for (const { rules = null } of paths) this.#book.of({ rules })
     this.#approach = approach
   }
 
-  add(written: BytePath): void {
+  add({ path: written, rules }: SelectPath): void {
+    this.#rules = rules
+    this.#rulesOfAll = { ...rules, oneFileSystem: rules?.oneFileSystem ?? true }
     const path = splitPath(written).join('/') as BytePath
     if (!isAcceptable(written, path)) {
       this.#problem('path-invalid', written, 'a path must be absolute, without .. and NUL')
@@ -108,7 +134,8 @@ class PathSelection {
 
   result(): Selected {
     const missing = this.#problems.filter(({ code }) => missingCodes.has(code)).length
-    return { roots: [...this.#roots.values()], problems: this.#problems, missing }
+    const roots = [...this.#roots.values()].map(({ named: _, ...root }) => root)
+    return { roots, unselected: this.#unselected, problems: this.#problems, missing }
   }
 
   /** False where there is no such path. */
@@ -119,7 +146,7 @@ class PathSelection {
       this.#unresolved(path, resolution)
       return true
     }
-    this.#addRoots(resolution.path, resolution.links)
+    this.#addRoots(resolution.path, resolution.links, true)
     if (resolution.isLink) {
       this.#problem(
         'path-is-link',
@@ -150,7 +177,10 @@ class PathSelection {
     }
     const matches = this.#expand(resolution.path, rest, onlyFolders)
     for (const { path, isDirectory } of matches) {
-      if (!this.#isExcluded(path, resolution.path, isDirectory)) this.#addRoots(path, resolution.links)
+      if (this.#isExcluded(path, resolution.path, isDirectory)) continue
+      const why = this.#whyNotEntered(path)
+      if (why === null) this.#addRoots(path, resolution.links, false)
+      else this.#unselected.push({ path, message: why })
     }
     return matches.length > 0
   }
@@ -160,25 +190,38 @@ class PathSelection {
     return findMatches(base, withoutDepth(pattern), onlyDirectories, {
       onUnreadable,
       approach: this.#approach,
+      isClosed: (path) => this.#whyNotEntered(path) !== null,
     })
+  }
+
+  /** A pattern finds what is mounted only where a walk would go in by itself. */
+  #whyNotEntered(path: BytePath): string | null {
+    const mount = this.#mounts.at(path)
+    const why = mount === null ? null : whyNotEntered(mount, this.#uid)
+    return why === null ? null : `a file system ${why}`
   }
 
   /** A match of a pattern, unlike a path that was named, is subject to the excludes, as is all that leads to it. */
   #isExcluded(path: BytePath, base: BytePath, isDirectory: boolean): boolean {
+    const { exclusion } = this.#book.of({ rules: this.#rules ?? null })
     const components = path.split('/') as BytePath[]
     let verdict = noVerdict
     for (let count = splitPath(base).length + 1; count <= components.length; count++) {
       const ancestor = components.slice(0, count).join('/') as BytePath
       const folder = isDirectory || count < components.length
-      verdict = this.#exclusion.judge(ancestor, components[count - 1]!, folder, verdict)
+      verdict = exclusion.judge(ancestor, components[count - 1]!, folder, verdict)
     }
-    return this.#exclusion.leavesOut(verdict)
+    return exclusion.leavesOut(verdict)
   }
 
-  #addRoots(path: BytePath, links: readonly BytePath[]): void {
+  /** Of several with one path, one that is named counts before one that a pattern matches, and else the last. */
+  #addRoots(path: BytePath, links: readonly BytePath[], named: boolean): void {
     for (const link of links)
-      if (!this.#roots.has(link)) this.#roots.set(link, { path: link, recursive: false })
-    this.#roots.set(path, { path, recursive: true })
+      if (!this.#roots.has(link)) this.#roots.set(link, { path: link, recursive: false, named })
+    const before = this.#roots.get(path)
+    if (before?.recursive && before.named && !named) return
+    const rules = path === '' ? this.#rulesOfAll : this.#rules
+    this.#roots.set(path, { path, recursive: true, named, ...(rules && { rules }) })
     if (this.#roots.size > rootsMax) {
       throw new RangeError(
         `the patterns match more than ${rootsMax} paths; name folders instead, and exclude what is not wanted`,

@@ -1,0 +1,37 @@
+import { z } from 'zod'
+
+const kib = 1024
+
+const unitBytes = new Map([
+  ['', 1],
+  ['b', 1],
+  ...['k', 'm', 'g', 't'].flatMap((letter, at) => [
+    [letter, kib ** (at + 1)] as const,
+    [`${letter}ib`, kib ** (at + 1)] as const,
+    [`${letter}b`, 1000 ** (at + 1)] as const,
+  ]),
+])
+
+/**
+ * Reads a size as people write it: `'2G'`, `'1.5 GiB'`, `'500 MB'`. K, M, G, T and KiB … are powers of 1024, kB … of 1000,
+ * as with dd. Returns bytes, or `null` where the text is no size, or one that no file has.
+ */
+export function parseSize(text: string): number | null {
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*$/i.exec(text)
+  const factor = match === null ? undefined : unitBytes.get(match[2]!.toLowerCase())
+  if (match === null || factor === undefined) return null
+  const bytes = Math.round(Number(match[1]) * factor)
+  return Number.isSafeInteger(bytes) ? bytes : null
+}
+
+const expectation = "a size like '2G', '500 MB' or '1.5 GiB', or a number of bytes"
+
+/** A size in words or in bytes, turned into bytes. */
+export const sizeSchema = z
+  .union([z.string(), z.int(expectation).nonnegative(expectation)], expectation)
+  .transform((size, context) => {
+    const bytes = typeof size === 'number' ? size : parseSize(size)
+    if (bytes !== null) return bytes
+    context.addIssue({ code: 'custom', message: expectation })
+    return z.NEVER
+  })
