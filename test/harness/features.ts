@@ -57,23 +57,22 @@ async function makeSocket(path: string): Promise<void> {
   runProgram('mv', [`${path}.kept`, path])
 }
 
-/** The kinds on which root can set attributes that are not of users. */
-const kinds = ['file', 'folder', 'link', 'fifo', 'character', 'block', 'socket']
+/** All kinds of objects but sockets, which most programs leave out. */
+const kinds = ['file', 'folder', 'link', 'fifo', 'character', 'block']
 
-async function makeKinds(folder: string): Promise<void> {
+function makeKinds(folder: string): void {
   writeFileSync(`${folder}/file`, 'content')
   mkdirSync(`${folder}/folder`)
   symlinkSync('nowhere', `${folder}/link`)
   runProgram('mkfifo', [`${folder}/fifo`])
   runProgram('mknod', [`${folder}/character`, 'c', '1', '3'])
   runProgram('mknod', [`${folder}/block`, 'b', '259', '4660'])
-  await makeSocket(`${folder}/socket`)
 }
 
 const acl = aclValue([
   ['owner', 6],
   ['user', 5, 1234],
-  ['user', 7, 4_000_000_000],
+  ['user', 7, 70_000],
   ['owning-group', 4],
   ['group', 3, 5678],
   ['mask', 7],
@@ -151,7 +150,7 @@ export const features: readonly Feature[] = [
   {
     name: 'owners, of all kinds of objects',
     aspects: ['owner'],
-    async make(folder) {
+    make(folder) {
       for (const [i, [uid, gid]] of [
         [1, 1],
         [65_534, 65_534],
@@ -159,7 +158,7 @@ export const features: readonly Feature[] = [
         [3_000_000, 4_294_967_294],
       ].entries()) {
         mkdirSync(`${folder}/${i}`)
-        await makeKinds(`${folder}/${i}`)
+        makeKinds(`${folder}/${i}`)
         for (const kind of kinds) lchownSync(`${folder}/${i}/${kind}`, uid!, gid!)
       }
     },
@@ -167,11 +166,11 @@ export const features: readonly Feature[] = [
   {
     name: 'mtime in nanoseconds, of files, folders and special files',
     aspects: ['mtime'],
-    async make(folder) {
+    make(folder) {
       const times = ['2001-02-03 04:05:06.123456789', '1970-01-01 00:00:00', '2030-01-01 00:00:00.000000001']
       for (const [i, time] of times.entries()) {
         mkdirSync(`${folder}/${i}`)
-        await makeKinds(`${folder}/${i}`)
+        makeKinds(`${folder}/${i}`)
         writeFileSync(`${folder}/${i}/folder/in-it`, 'content')
         for (const kind of kinds) if (kind !== 'link') touch(`${folder}/${i}/${kind}`, `${time} UTC`)
         touch(`${folder}/${i}`, `${time} UTC`)
@@ -215,10 +214,10 @@ export const features: readonly Feature[] = [
   {
     name: 'hard links of symbolic links, fifos and devices',
     aspects: ['names', 'kind', 'presence'],
-    async make(folder) {
+    make(folder) {
       mkdirSync(`${folder}/first`)
       mkdirSync(`${folder}/second`)
-      await makeKinds(`${folder}/first`)
+      makeKinds(`${folder}/first`)
       for (const kind of ['link', 'fifo', 'character', 'block'])
         linkSync(`${folder}/first/${kind}`, `${folder}/second/${kind}`)
     },
@@ -272,6 +271,19 @@ export const features: readonly Feature[] = [
     make: (folder) => makeSocket(`${folder}/socket`),
   },
   {
+    name: 'owner, mode, mtime and trusted attributes of sockets',
+    aspects: ['owner', 'mode', 'mtime', 'xattrs', 'presence'],
+    notInTar: true,
+    async make(folder) {
+      const socket = `${folder}/socket`
+      await makeSocket(socket)
+      writeXattr(socket, 'trusted.kind', 'socket')
+      lchownSync(socket, 1000, 1000)
+      chmodSync(socket, 0o640)
+      touch(socket, '2001-02-03 04:05:06.123456789 UTC')
+    },
+  },
+  {
     name: 'names of any bytes, up to 255',
     aspects: ['kind', 'content', 'presence'],
     make(folder) {
@@ -322,28 +334,18 @@ export const features: readonly Feature[] = [
   {
     name: 'trusted attributes, of all kinds of objects',
     aspects: ['xattrs'],
-    async make(folder) {
-      await makeKinds(folder)
-      for (const kind of kinds) if (kind !== 'socket') writeXattr(`${folder}/${kind}`, 'trusted.kind', kind)
-    },
-  },
-  {
-    name: 'trusted attributes of sockets',
-    aspects: ['xattrs', 'presence'],
-    notInTar: true,
-    async make(folder) {
-      await makeSocket(`${folder}/socket`)
-      writeXattr(`${folder}/socket`, 'trusted.kind', 'socket')
+    make(folder) {
+      makeKinds(folder)
+      for (const kind of kinds) writeXattr(`${folder}/${kind}`, 'trusted.kind', kind)
     },
   },
   {
     name: 'SELinux labels, of all kinds of objects',
     aspects: ['labels'],
-    async make(folder) {
-      await makeKinds(folder)
+    make(folder) {
+      makeKinds(folder)
       for (const kind of kinds)
-        if (kind !== 'socket')
-          writeXattr(`${folder}/${kind}`, 'security.selinux', `system_u:object_r:${kind}_t:s0\0`)
+        writeXattr(`${folder}/${kind}`, 'security.selinux', `system_u:object_r:${kind}_t:s0\0`)
     },
   },
   {
@@ -370,6 +372,21 @@ export const features: readonly Feature[] = [
       runProgram('mkfifo', [`${folder}/fifo`])
       for (const name of ['file', 'folder', 'fifo'])
         writeXattr(`${folder}/${name}`, 'system.posix_acl_access', acl)
+    },
+  },
+  {
+    name: 'ACLs with users above 2^31',
+    aspects: ['acls', 'mode'],
+    make(folder) {
+      writeFileSync(`${folder}/file`, 'content')
+      const large = aclValue([
+        ['owner', 6],
+        ['user', 5, 4_000_000_000],
+        ['owning-group', 4],
+        ['mask', 7],
+        ['other', 0],
+      ])
+      writeXattr(`${folder}/file`, 'system.posix_acl_access', large)
     },
   },
   {

@@ -71,6 +71,8 @@ export function objectPath(fd: number): Buffer {
 
 /** Text of a negative error number, for people: `EACCES: permission denied`. */
 export function describeErrno(negative: number): string {
+  // What Node says of it, "operation not supported on socket", would lead people astray.
+  if (negative === -errno.EOPNOTSUPP) return 'EOPNOTSUPP: operation not supported'
   return `${getSystemErrorName(negative)}: ${getSystemErrorMessage(negative)}`
 }
 
