@@ -73,6 +73,8 @@ export interface Entry {
   changedWhileRead: boolean
   /** Packed only because something below it was selected, so that a restore can make it again as it was. */
   ancestor: boolean
+  /** Of a directory on which another file system was mounted; not there on any other entry. */
+  mountPoint?: true
 }
 
 /**

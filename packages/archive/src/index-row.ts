@@ -37,7 +37,8 @@ const typeCodes = Object.fromEntries(entryTypes.map((type, code) => [type, code]
 const changedWhileReadMark = 1
 const ancestorMark = 2
 const sparseMark = 4
-const marksMax = changedWhileReadMark | ancestorMark | sparseMark
+const mountPointMark = 8
+const marksMax = changedWhileReadMark | ancestorMark | sparseMark | mountPointMark
 
 const noNames: ReadonlySet<string> = new Set()
 
@@ -128,11 +129,12 @@ export function writeRow(writer: MsgpackWriter, entry: Entry, archives: ArchiveT
   writer.integer(marksOf(entry))
 }
 
-function marksOf({ changedWhileRead, ancestor, storedSize }: Entry): number {
+function marksOf({ changedWhileRead, ancestor, storedSize, mountPoint }: Entry): number {
   return (
     (changedWhileRead ? changedWhileReadMark : 0) |
     (ancestor ? ancestorMark : 0) |
-    (storedSize !== null ? sparseMark : 0)
+    (storedSize !== null ? sparseMark : 0) |
+    (mountPoint ? mountPointMark : 0)
   )
 }
 
@@ -247,6 +249,10 @@ export function readRow(reader: MsgpackReader, archives: readonly string[], kind
   const marks = reader.unsigned(marksMax, 'marks')
   entry.changedWhileRead = (marks & changedWhileReadMark) !== 0
   entry.ancestor = (marks & ancestorMark) !== 0
+  if ((marks & mountPointMark) !== 0) {
+    if (type !== 'directory') throw reader.error('a mount point that is no directory')
+    entry.mountPoint = true
+  }
   if ((marks & sparseMark) !== 0) entry.storedSize = totalLength(entry.extents)
   checkContent(reader, entry, kind)
   return entry

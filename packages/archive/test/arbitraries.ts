@@ -73,6 +73,12 @@ const attributes = fc.record({
   ancestor: fc.boolean(),
 })
 
+/** Of directories only. */
+const mountPoint: fc.Arbitrary<{ mountPoint?: true }> = fc.record(
+  { mountPoint: fc.constant(true as const) },
+  { requiredKeys: [] },
+)
+
 /** Extents in ascending order, in this archive and in others. */
 const extents: fc.Arbitrary<Extent[]> = fc
   .array(
@@ -118,8 +124,17 @@ const types: EntryType[] = [
 ]
 
 export const entry: fc.Arbitrary<Entry> = fc
-  .record({ path, type: fc.constantFrom(...types), attributes, flags, content, device, target: path })
-  .map(({ path, type, attributes, flags, content, device, target }) => {
+  .record({
+    path,
+    type: fc.constantFrom(...types),
+    attributes,
+    flags,
+    content,
+    device,
+    mountPoint,
+    target: path,
+  })
+  .map(({ path, type, attributes, flags, content, device, mountPoint, target }) => {
     const isFile = type === 'file'
     const stored = isFile ? content.extents.reduce((sum, { length }) => sum + length, 0) : 0
     const holeBytes = stored >= 512 ? content.holeBytes : 0
@@ -135,5 +150,6 @@ export const entry: fc.Arbitrary<Entry> = fc
       device: type.endsWith('device') ? device : null,
       digest: isFile ? content.digest : null,
       extents: isFile ? content.extents : [],
+      ...(type === 'directory' && mountPoint),
     }
   })

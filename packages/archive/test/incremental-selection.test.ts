@@ -115,3 +115,70 @@ test('a file system that is left out is told once, and is no fault of the run', 
   const excluded = await scene.pack(null, { oneFileSystem: true, exclude: ['*.image', 'data'] })
   assert.deepEqual(excluded.warnings, [])
 })
+
+test('a file system that is not mounted this time is not deleted: it stands as it did, and the run is incomplete', {
+  skip,
+}, async () => {
+  using scene = new Scene()
+  scene.file('other')
+  scene.file('gone')
+  mountTmpfs(join(scene.path, 'data'))
+  for (const name of ['data/x', 'data/y/z']) scene.file(name, name)
+  const full = await scene.pack(null)
+  assert.deepEqual(scene.standing(full), ['data', 'data/x', 'data/y', 'data/y/z', 'gone', 'other'])
+  unmountAll(join(scene.path, 'data'))
+  rmSync(scene.at('gone'))
+  const second = await scene.pack(full)
+  assert.deepEqual(scene.gone(second), ['- gone'])
+  assert.deepEqual(scene.standing(second), ['data', 'data/x', 'data/y', 'data/y/z', 'other'])
+  assert.equal(second.end.outcome, 'incomplete')
+  assert.deepEqual(
+    second.warnings.map(({ code, path }) => [code, path]),
+    [['not-mounted', scene.pathOf('data')]],
+  )
+  assert.deepEqual(scene.gone(await scene.pack(second)), [], 'also the next time')
+
+  const excluded = await scene.pack(second, { exclude: ['data'] })
+  assert.deepEqual([scene.gone(excluded), excluded.end.outcome], [['? data'], 'complete'])
+})
+
+test('what was on a file system and is not below the folder now is unselected, as that may be mounted elsewhere', {
+  skip,
+}, async () => {
+  using scene = new Scene()
+  mountTmpfs(join(scene.path, 'data'))
+  for (const name of ['data/moved', 'data/x']) scene.file(name, name)
+  const full = await scene.pack(null)
+  unmountAll(join(scene.path, 'data'))
+  scene.file('data/moved', 'data/moved')
+  const second = await scene.pack(full)
+  assert.deepEqual([scene.gone(second), second.end.outcome], [['? data/x'], 'complete'])
+  rmSync(scene.at('data/moved'))
+  scene.file('data/new')
+  assert.deepEqual(scene.gone(await scene.pack(second)), ['- data/moved'])
+})
+
+test('what a mount hides is unselected, also where the mount is entered', { skip }, async () => {
+  using scene = new Scene()
+  for (const name of ['data/x', 'data/y']) scene.file(name, name)
+  const full = await scene.pack(null)
+  mountTmpfs(join(scene.path, 'data'))
+  scene.file('data/y', 'another')
+  const second = await scene.pack(full)
+  assert.deepEqual(scene.gone(second), ['? data/x'])
+  assert.deepEqual(scene.gone(await scene.pack(second)), [])
+  rmSync(scene.at('data/y'))
+  const third = await scene.pack(second)
+  assert.deepEqual(scene.gone(third), ['- data/y'])
+})
+
+test('a mount point of which nothing was packed may be unmounted', { skip }, async () => {
+  using scene = new Scene()
+  scene.file('other')
+  mountTmpfs(join(scene.path, 'data'))
+  scene.file('data/x')
+  const full = await scene.pack(null, { oneFileSystem: true })
+  unmountAll(join(scene.path, 'data'))
+  const second = await scene.pack(full, { oneFileSystem: true })
+  assert.deepEqual([scene.gone(second), second.end.outcome, second.warnings], [[], 'complete', []])
+})

@@ -103,6 +103,7 @@ def read_entry(row, archives):
         'extents': [{'archive': archives[number - 1] if number else None, 'offset': offset, 'length': length}
                     for number, offset, length in extents],
         'changedWhileRead': bool(marks & 1), 'ancestor': bool(marks & 2),
+        **({'mountPoint': True} if marks & 8 else {}),
     }
 
 

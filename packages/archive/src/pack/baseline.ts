@@ -60,6 +60,12 @@ export class Baseline {
     if (entry !== null) this.#pass(entry)
   }
 
+  /** Whether anything stood below the path that `at` was asked for last. */
+  hasBelow(path: BytePath): boolean {
+    const next = this.#peek()
+    return next !== null && isWithin(next.path, path)
+  }
+
   /** To be called after the last path: all that is left is gone. */
   finish(): void {
     for (let entry = this.#peek(); entry !== null; entry = this.#peek()) {

@@ -2,7 +2,16 @@ import { constants } from 'node:fs'
 import { type ArchiveEnd, type Counts, type Entry, type EntryType, storedBytes } from '../entry.ts'
 import { ArchiveError } from '../errors.ts'
 import { checkEntryLimits } from '../index-row.ts'
-import { close, describeErrno, errno, FileStatus, openFileAt, readLinkAt } from '../native/libc.ts'
+import {
+  close,
+  describeErrno,
+  errno,
+  FileStatus,
+  openDirectoryAt,
+  openFileAt,
+  readLinkAt,
+  readNames,
+} from '../native/libc.ts'
 import type { Mount } from '../native/mounts.ts'
 import { OwnerNames } from '../native/owner-names.ts'
 import type { BytePath } from '../path.ts'
@@ -26,6 +35,7 @@ export type PackWarningCode =
   | 'changed'
   | 'attributes'
   | 'mounts-left-out'
+  | 'not-mounted'
   | LeftOutReason
 
 /** Something in the tree that did not come whole. */
@@ -66,6 +76,15 @@ export function packSelection(selection: Selection, sinks: PackerSinks, options:
   if (!listOnly) sinks.blocks.write(endOfArchive)
   sinks.blocks.flush()
   return { counts: packer.counts, hasFiles: packer.hasFiles }
+}
+
+/** False where that cannot be told. */
+function isEmptyFolder({ directory, name }: Found): boolean {
+  const fd = openDirectoryAt(directory, name)
+  if (fd < 0) return false
+  const names = readNames(fd)
+  close(fd)
+  return typeof names !== 'number' && names.length === 0
 }
 
 /** The type of an object as its mode says it; `null` for kinds that Linux does not have. */
@@ -172,13 +191,35 @@ class Packer implements Visitor {
     const type = typeOf(found.status.mode)
     this.hasFiles ||= type !== null && type !== 'directory' && type !== 'socket'
     const before = this.#baseline?.at(found.path) ?? null
+    if (before !== null && type === 'directory' && this.#isUnmounted(found, before)) return
     if (before !== null && type !== null && this.#stands(found, type, before)) this.counts.unchanged++
     else this.#pack(found, before)
   }
 
+  /**
+   * Whether the file system that stood in a folder in the run before is missing: nobody has removed what was on it, so
+   * it stands as it did, and the run is incomplete. Where a mount only changes what can be seen there, nothing is known
+   * of what was there before.
+   */
+  #isUnmounted(found: Found, before: Entry): boolean {
+    const { path, mountPoint } = found
+    const wasMountPoint = before.mountPoint === true
+    if (mountPoint === wasMountPoint || !this.#baseline!.hasBelow(path)) return false
+    if (mountPoint || !isEmptyFolder(found)) {
+      this.#baseline!.leave(path)
+      return false
+    }
+    this.#baseline!.keep(path)
+    const message =
+      'its file system is not mounted, and what was on it stands as it did; if it is gone for good, exclude the path, take it out of paths, or run --full'
+    this.counts.unreadable++
+    this.#sinks.warn({ code: 'not-mounted', path, message })
+    return true
+  }
+
   /** Whether an object is what it was in the run before, hard links included. */
   #stands(found: Found, type: EntryType, before: Entry): boolean {
-    if (before.ancestor !== found.ancestor) return false
+    if (before.ancestor !== found.ancestor || (before.mountPoint === true) !== found.mountPoint) return false
     const { status, path } = found
     // Neither is ever a hard link: folders have one name, and every name of a socket is an entry of its own.
     if (type === 'directory' || type === 'socket' || status.nlink < 2)
@@ -416,6 +457,7 @@ class Packer implements Visitor {
       extents: [],
       changedWhileRead: false,
       ancestor: found.ancestor,
+      ...(found.mountPoint && { mountPoint: true }),
     }
   }
 }

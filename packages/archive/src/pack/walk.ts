@@ -33,6 +33,8 @@ export interface Found {
    * since that one may hang.
    */
   sealed: boolean
+  /** A folder on which another file system is mounted. */
+  mountPoint: boolean
 }
 
 /** What happened to a path that could not be packed as it should. */
@@ -84,6 +86,7 @@ interface Place {
   rules: Rules | null
   verdict: Verdict
   stop: Stop | null
+  mountPoint: boolean
   isDirectory: boolean
 }
 
@@ -116,7 +119,6 @@ class TreeWalk {
   readonly #name = Buffer.alloc(256)
   readonly #status = new FileStatus()
   readonly #pendingStatus = new FileStatus()
-  readonly #found: Found
   /** Levels that are `pending`: the last ones but those within them that are not. */
   #pending = 0
 
@@ -124,14 +126,6 @@ class TreeWalk {
     this.#book = book
     this.#visitor = visitor
     this.#boundary = boundary
-    this.#found = {
-      path: top,
-      directory: -1,
-      name: this.#name,
-      status: this.#status,
-      ancestor: false,
-      sealed: false,
-    }
   }
 
   run(branch: Branch): void {
@@ -188,6 +182,7 @@ class TreeWalk {
       rules: rules ?? (root === null ? null : this.#book.of(root)),
       verdict,
       stop: null,
+      mountPoint: false,
       isDirectory: false,
     }
     if (root === null && rules !== null)
@@ -227,6 +222,7 @@ class TreeWalk {
       const elsewhere = mountId !== level.mountId || (mountId === 0 && dev !== level.dev && place.isDirectory)
       if (elsewhere) place.stop = this.#boundary.stopAtUnexpected(level.fd, cname, this.#status, rules)
     }
+    place.mountPoint = place.isDirectory && (point !== null || place.stop !== null)
     // A single file that is mounted on another is what people see there, and is packed.
     if (!place.isDirectory && place.stop?.reason === 'mount-point') place.stop = null
     return true
@@ -283,30 +279,21 @@ class TreeWalk {
     }
     if (!selected && !isDirectory) return
     if (this.#pending > 0) this.#visitPending()
-    this.#visit(path, level.fd, cname, this.#status, !selected, stop !== null)
+    this.#visitor.visit({
+      path,
+      directory: level.fd,
+      name: cname,
+      status: this.#status,
+      ancestor: !selected,
+      sealed: stop !== null,
+      mountPoint: place.mountPoint,
+    })
     if (!isDirectory) return
     if (stop !== null && selected) this.#tellStop(path, stop)
     const linkOnly = branch?.root?.recursive === false && level.rules === null
     const all = (selected && !linkOnly && stop === null) || (stop === null && this.#mayTakeBackBelow(place))
     if (all) this.#enter(place, rules, false)
     else if (branch !== null && branch.children.size > 0) this.#enter(place, null, false)
-  }
-
-  #visit(
-    path: BytePath,
-    directory: number,
-    name: Buffer,
-    status: FileStatus,
-    ancestor: boolean,
-    sealed: boolean,
-  ): void {
-    this.#found.path = path
-    this.#found.directory = directory
-    this.#found.name = name
-    this.#found.status = status
-    this.#found.ancestor = ancestor
-    this.#found.sealed = sealed
-    this.#visitor.visit(this.#found)
   }
 
   /** Visits the folders that were left out and hold what is to be visited now. All of them are open. */
@@ -318,7 +305,11 @@ class TreeWalk {
       const status = this.#pendingStatus
       const failure = status.ofDescriptor(level.fd)
       if (failure < 0) this.#failed(level.path, 'cannot look at it', failure)
-      else this.#visit(level.path, this.#levels[at - 1]!.fd, cName(name), status, true, false)
+      else {
+        const directory = this.#levels[at - 1]!.fd
+        const found = { path: level.path, directory, name: cName(name), status, ancestor: true }
+        this.#visitor.visit({ ...found, sealed: false, mountPoint: false })
+      }
     }
     this.#pending = 0
   }

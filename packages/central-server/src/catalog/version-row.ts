@@ -36,6 +36,7 @@ export interface VersionRow {
 
 const changedWhileReadMark = 1
 const ancestorMark = 2
+const mountPointMark = 4
 
 export function typeNumber(type: EntryType): number {
   return entryTypes.indexOf(type)
@@ -87,7 +88,9 @@ export function toVersionValues(
     single ? piece!.offset : null,
     entry.storedSize,
     entry.extents.length > 1 ? JSON.stringify(pieces) : null,
-    (entry.changedWhileRead ? changedWhileReadMark : 0) | (entry.ancestor ? ancestorMark : 0),
+    (entry.changedWhileRead ? changedWhileReadMark : 0) |
+      (entry.ancestor ? ancestorMark : 0) |
+      (entry.mountPoint ? mountPointMark : 0),
   ]
 }
 
@@ -119,6 +122,7 @@ export function toEntry(row: VersionRow, archiveOf: (run: number) => string): En
     extents: extentsOf(row, archiveOf),
     changedWhileRead: (row.marks & changedWhileReadMark) !== 0,
     ancestor: (row.marks & ancestorMark) !== 0,
+    ...((row.marks & mountPointMark) !== 0 && { mountPoint: true }),
   }
 }
 

@@ -55,7 +55,7 @@ CREATE TABLE versions (
   stored_size     INTEGER,
   -- JSON where the content is in several pieces: [[run, offset, length], ...]
   content_pieces  TEXT,
-  -- 1: changed while it was read; 2: an ancestor of what was selected
+  -- 1: changed while it was read; 2: an ancestor of what was selected; 4: a mount point
   marks           INTEGER NOT NULL,
   PRIMARY KEY (generation, path, first_run)
 ) STRICT, WITHOUT ROWID;
