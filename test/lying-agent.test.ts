@@ -134,6 +134,14 @@ const hostile = (path: string) => indexes((entries) => [...entries, entry(path)]
 const lies: Lie[] = [
   // The summary.
   {
+    name: 'objects that are left out, which nobody asked for',
+    script: sends((pack) => [
+      { type: 'left-out', objects: [{ path: Buffer.from('/srv'), reason: 'excluded', message: '' }] },
+      ...messagesOf(pack),
+    ]),
+    code: 'message-out-of-turn',
+  },
+  {
     name: 'a digest in the summary that is not that of the archive',
     script: summarizes(() => ({ digest: randomBytes(32) })),
     code: 'message-malformed',
@@ -769,6 +777,20 @@ describe('an agent that lies', () => {
     const ended = await site.server('run', '--dry-run', '--json', 'liar0')
     const end = ended.json.find(({ event }) => event === 'end') as unknown as { error: { code: string } }
     assert.equal(end.error.code, 'message-out-of-turn')
+    assert.equal(ended.code, 1)
+  })
+
+  test('objects that are left out without end: refused, for a dry run', async () => {
+    const [fake] = fakes
+    fake!.greeting = null
+    const path = Buffer.from('/srv/x')
+    const objects = Array(1000).fill({ path, reason: 'excluded', message: 'x' })
+    fake!.listing = async (channel) => {
+      for (let sent = 0; sent < 1000; sent++) await channel.send({ type: 'left-out', objects })
+    }
+    const ended = await site.server('run', '--dry-run', '--json', 'liar0')
+    const end = ended.json.find(({ event }) => event === 'end') as unknown as { error: { message: string } }
+    assert.match(end.error.message, /more than 100000 objects/)
     assert.equal(ended.code, 1)
   })
 

@@ -1,7 +1,7 @@
 /** Mounts, marks, limits and options of paths, from the host module to the archive; and a dry run that says why. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { enterPrivateMounts, mount, mountNew, mountTmpfs } from '../packages/archive/test/private-mounts.ts'
@@ -180,18 +180,6 @@ test('of the whole machine, what is mounted below / is left out without being as
   assert.deepEqual((await run(root, '--full')).packed, ['a', 'a/x', 'b', 'b/y'])
 })
 
-test('no pattern of the server takes back what the host keeps for itself', async () => {
-  const root = makeTree({ x: 'x' })
-  const copies = join(root, 'copies')
-  mkdirSync(copies)
-  host.configure((text) => `${text}\n[local_copy]\ndirectory = ${JSON.stringify(copies)}\nkeep = 2\n`)
-  await host.stop()
-  await host.start()
-  choose({ paths: [{ path: root, exclude: ['!*.tar.zst', '!*'] }], exclude: ['*.zst', '!*.zst'] })
-  assert.deepEqual((await run(root, '--full')).packed, ['copies', 'x'])
-  assert.deepEqual((await run(root, '--full')).packed, ['copies', 'x'])
-})
-
 test('what is excluded, marked or covered since is unselected, and what is deleted is deleted', {
   skip,
 }, async () => {
@@ -210,4 +198,32 @@ test('what is excluded, marked or covered since is unselected, and what is delet
     .map(({ path }) => String(path).replace(`${root}/`, ''))
     .filter((path) => path !== root)
   assert.deepEqual(standing.sort(), ['a', 'a/.nobackup', 'b', 'd', 'e'])
+})
+
+test('a disk that is not mounted this time keeps what was on it, and the run says so', { skip }, async () => {
+  const root = makeTree({ 'a/x': 'x' })
+  using _ = unmounting(root, 'disk')
+  mountTmpfs(`${root}/disk`)
+  writeTree(root, { 'disk/y': 'y' })
+  choose({ paths: [root] })
+  await run(root, '--full')
+  spawnSync('umount', [join(root, 'disk')])
+  const { code, told, end } = await run(root)
+  assert.deepEqual([code, end.outcome, told], [3, 'incomplete', ['not-mounted disk']])
+  const target = site.at('restored')
+  const restored = await site.server('restore', 'web1', `${root}/disk`, '--target', target)
+  assert.equal(restored.code, 0, restored.stderr)
+  assert.equal(readFileSync(join(target, root, 'disk/y'), 'utf8'), 'y')
+})
+
+test('no pattern of the server takes back what the host keeps for itself', async () => {
+  const root = makeTree({ x: 'x' })
+  const copies = join(root, 'copies')
+  mkdirSync(copies)
+  host.configure((text) => `${text}\n[local_copy]\ndirectory = ${JSON.stringify(copies)}\nkeep = 2\n`)
+  await host.stop()
+  await host.start()
+  choose({ paths: [{ path: root, exclude: ['!*.tar.zst', '!*'] }], exclude: ['*.zst', '!*.zst'] })
+  assert.deepEqual((await run(root, '--full')).packed, ['copies', 'x'])
+  assert.deepEqual((await run(root, '--full')).packed, ['copies', 'x'])
 })

@@ -298,6 +298,8 @@ test('rows that no encoder makes are refused', () => {
     'a fraction': row({ 7: 0.5 }),
     'a negative size': row({ 7: -1 }),
     'a mark without a meaning': row({ 22: 4 }),
+    'a mount point that is no directory': row({ 22: 8 }),
+    'a mark beyond all': row({ 22: 16 }),
     'flags of a fifo': row({ 18: 0x10 }),
     'a flag without a meaning': row({ 1: 1, 18: 0x8_0000 }),
     'a project of more than 32 bits': row({ 19: 2 ** 32 }),

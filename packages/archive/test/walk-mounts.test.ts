@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { MountTable } from '../src/index.ts'
+import { MountTable, type RootRules } from '../src/index.ts'
 import { Boundary } from '../src/pack/boundary.ts'
 import { DeadMount } from './dead-mount.ts'
 import { PackingFolder, runProgram } from './packing-folder.ts'
@@ -172,6 +172,24 @@ test('what is mounted after the walk has begun is noticed', { skip }, () => {
   })
   assert.deepEqual(told(folder, walked), ['mount-point z'])
   assert.deepEqual(namesIn(folder, walked.paths), ['a', 'a/x', 'z'])
+})
+
+test('what is mounted on a folder in the moment that it is entered is noticed, too', { skip }, () => {
+  const walkWith = (rules: RootRules) => {
+    using folder = new MountedFolder()
+    folder.file('a/x')
+    const walked = walkAll([folder.root()], {
+      rules,
+      onVisit({ path }) {
+        if (folder.nameOf(path) !== 'a') return
+        mountTmpfs(`${folder.path}/a`)
+        folder.file('a/y')
+      },
+    })
+    return [namesIn(folder, walked.paths), told(folder, walked)]
+  }
+  assert.deepEqual(walkWith({}), [['a', 'a/y'], []])
+  assert.deepEqual(walkWith(oneFileSystem), [['a'], ['mount-point a']])
 })
 
 test('a FUSE mount of another user, dead or alive, is not looked at and not waited for', { skip }, (t) => {

@@ -1,5 +1,5 @@
 import type { FileStatus } from '../native/libc.ts'
-import { fileSystemMagicAt } from '../native/libc.ts'
+import { cName, fileSystemMagicAt, isReadOnlySubvolume } from '../native/libc.ts'
 import { type Mount, MountTable, whyNotEntered } from '../native/mounts.ts'
 import { type BytePath, textFromBytes } from '../path.ts'
 import type { LeftOutReason } from './left-out.ts'
@@ -37,6 +37,8 @@ const pseudoMagics: ReadonlyMap<number, string> = new Map([
   [0x43415d53, 'smackfs'],
 ])
 
+const hereName = cName('.' as BytePath)
+
 /** First inode of every subvolume of btrfs. */
 const subvolumeInode = 256
 
@@ -65,6 +67,24 @@ export class Boundary {
     const mount = status.mountId === 0 ? null : this.#find(status.mountId)
     if (mount !== null) return this.#mounts.isSameTree(mount) ? null : this.stopAt(mount, rules)
     return this.#stopAtDevice(directory, name, status, rules)
+  }
+
+  /**
+   * The same, of a folder once it is open: where `isMounted`, something has been mounted on it since it was looked at;
+   * and it may be a snapshot. `above` is the folder that it lies in.
+   */
+  stopInside(
+    fd: number,
+    status: FileStatus,
+    above: { dev: number; mountId: number },
+    isMounted: boolean,
+    rules: Rules,
+  ): Stop | null {
+    if (isMounted) return this.stopAtUnexpected(fd, hereName, status, rules)
+    const isSubvolume =
+      status.dev !== above.dev && status.mountId === above.mountId && status.ino === subvolumeInode
+    if (!rules.oneFileSystem || !isSubvolume || !isReadOnlySubvolume(fd)) return null
+    return { reason: 'snapshot', detail: 'a read-only subvolume of btrfs', mount: null }
   }
 
   #find(mountId: number): Mount | null {
@@ -98,9 +118,4 @@ export class Boundary {
     if (!rules.oneFileSystem || status.ino === subvolumeInode) return null
     return { reason: 'mount-point', detail: 'another file system', mount: null }
   }
-}
-
-/** Whether a directory whose device is not that of its folder, on the same mount, may be a subvolume. */
-export function isSubvolume(status: FileStatus): boolean {
-  return status.ino === subvolumeInode
 }

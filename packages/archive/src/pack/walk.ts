@@ -6,15 +6,14 @@ import {
   describeErrno,
   errno,
   FileStatus,
-  isReadOnlySubvolume,
   openDirectoryAt,
   readNames,
 } from '../native/libc.ts'
 import type { Mount } from '../native/mounts.ts'
-import { type BytePath, joinPath, pathBytesMax, textFromBytes } from '../path.ts'
-import { Boundary, isSubvolume, type Stop } from './boundary.ts'
-import { cacheTagName, hasCacheTag } from './cache-tag.ts'
+import { type BytePath, joinPath, pathBytesMax } from '../path.ts'
+import { Boundary, type Stop } from './boundary.ts'
 import { noVerdict, type Verdict } from './exclusion.ts'
+import { findMark } from './folder-marks.ts'
 import type { LeftOutReason } from './left-out.ts'
 import { type Branch, branchesOf } from './root-tree.ts'
 import { RuleBook, type Rules, type Selection } from './rules.ts'
@@ -324,25 +323,18 @@ class TreeWalk {
       return
     }
     const failure = this.#status.ofDescriptor(fd)
-    if (failure < 0 || this.#status.ino !== ino || this.#status.dev !== dev) {
+    const isSame = this.#status.ino === ino && this.#status.dev === dev
+    // What is mounted when it is looked into, as shares below a share are.
+    const isMounted = this.#status.mountId !== mountId
+    if (failure < 0 || !(isSame || isMounted)) {
       close(fd)
       this.#visitor.problem('vanished', path, 'the folder was replaced by another while it was opened')
       return
     }
-    let listedBy = rules
-    if (
-      rules?.oneFileSystem &&
-      !named &&
-      dev !== level.dev &&
-      mountId === level.mountId &&
-      isSubvolume(this.#status)
-    ) {
-      if (isReadOnlySubvolume(fd)) {
-        this.#visitor.leftOut(path, 'snapshot', () => 'a read-only subvolume of btrfs', null)
-        listedBy = null
-      }
-    }
-    this.#push({ path, fd, branch, rules: listedBy, verdict, named, pending })
+    const stop =
+      rules === null || named ? null : this.#boundary.stopInside(fd, this.#status, level, isMounted, rules)
+    if (stop !== null) this.#tellStop(path, stop)
+    this.#push({ path, fd, branch, rules: stop === null ? rules : null, verdict, named, pending })
   }
 
   /** `#status` is that of `fd`. */
@@ -359,7 +351,11 @@ class TreeWalk {
       return
     }
     if (rules !== null && branch !== null) this.#reportMissing(path, names, branch)
-    if (rules !== null && !opened.named) names = this.#withoutMarked(path, fd, names, branch, rules)
+    const mark = rules === null || opened.named ? null : findMark(fd, names, rules)
+    if (mark !== null) {
+      this.#visitor.leftOut(path, mark.reason, () => mark.detail, null)
+      names = names.filter((name) => name === mark.name || branch?.children.has(name))
+    }
     const points = this.#boundary.pointsIn(path, mountId)
     const { verdict, pending } = opened
     this.#levels.push({
@@ -383,25 +379,6 @@ class TreeWalk {
       close(tooDeep.fd)
       tooDeep.fd = -1
     }
-  }
-
-  /** The names of a folder that says of itself that what lies in it is not to be packed: its mark, and what leads to roots. */
-  #withoutMarked(
-    path: BytePath,
-    fd: number,
-    names: BytePath[],
-    branch: Branch | null,
-    { excludeCaches, excludeIfPresent }: Rules,
-  ): BytePath[] {
-    const kept = (mark: BytePath) => names.filter((name) => name === mark || branch?.children.has(name))
-    if (excludeCaches && names.includes(cacheTagName) && hasCacheTag(fd)) {
-      this.#visitor.leftOut(path, 'cache-directory', () => `it holds a ${cacheTagName}`, null)
-      return kept(cacheTagName)
-    }
-    const marker = excludeIfPresent.find((one) => names.includes(one))
-    if (marker === undefined) return names
-    this.#visitor.leftOut(path, 'marker', () => `it holds a ${textFromBytes(marker)}`, null)
-    return kept(marker)
   }
 
   /** A path that was named and is not in the list of its folder would otherwise be passed over without a word. */

@@ -41,6 +41,9 @@ export default {
   password: { file: '../secrets/web1' }, // or a string, or { env: 'NAME' }
   paths: ['/etc', '/var/www/*/public', '/home'],
   exclude: ['**/node_modules', '*.tmp'],
+  // paths may have options of their own: { path: '/srv', exclude: ['*.iso'], maxFileSize: '2G' }
+  // excludeCaches: true, // leaves out what lies in folders with a CACHEDIR.TAG
+  // excludeIfPresent: ['.nobackup'], // and in folders that hold such a file
   // expectEvery: '26 hours', // \`status\` complains when the last good run is older
   // compressionLevel: 3, // of zstd: 1 (fast) to 19 (small)
   // disabled: true, // leaves the host out
