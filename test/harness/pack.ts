@@ -42,7 +42,7 @@ export function honestPack(request: MessageOf<'backup'>): Pack {
   return {
     frames,
     entries: members.map(({ entry }) => entry),
-    header: { host, kind, base, startedAtMs, software: 'fake-agent 1', ...paths },
+    header: { host, kind, base, startedAtMs, software: 'fake-agent 1', ...paths, repack: null },
     end: {
       outcome: 'complete',
       counts: {
@@ -62,6 +62,7 @@ export function honestPack(request: MessageOf<'backup'>): Pack {
         contentBytes: 200_011,
       },
       finishedAtMs: startedAtMs + 1,
+      broken: false,
     },
   }
 }
@@ -75,6 +76,10 @@ export function encodeIndex(
   const encoder = new IndexBatchEncoder(header)
   for (const entry of entries)
     if (!encoder.add(entry)) throw new Error('the entries of a test are to fit into one batch')
+  const contentEnds = entries.flatMap(({ extents }) =>
+    extents.map(({ archive, offset, length }) => (archive === null ? offset + length : 0)),
+  )
+  encoder.reach(Math.max(0, ...contentEnds))
   return indexFrame(encoder.take(end))
 }
 

@@ -122,6 +122,17 @@ export interface Gone {
   reason: 'deleted' | 'unselected'
 }
 
+/** What an archive says that was packed anew when most of what it held was needed no more. */
+export interface Repack {
+  /**
+   * Archives of the runs of the generation that were to be kept then, in order. Of the runs up to the last of them, all
+   * others are removed: what only they had may be missing from any archive.
+   */
+  kept: readonly string[]
+  /** Archives whose place in the chain this one has taken. They have nothing that is needed, if they are still there. */
+  absorbed: readonly string[]
+}
+
 /** What an archive says about the run that made it; stands in its first index batch. */
 export interface ArchiveHeader {
   host: string
@@ -134,6 +145,8 @@ export interface ArchiveHeader {
   software: string
   paths: readonly string[]
   exclude: readonly string[]
+  /** `null` for an archive as its run left it. */
+  repack: Repack | null
 }
 
 /** Counts of a run. All but bytes are numbers of entries. */
@@ -164,9 +177,30 @@ export interface Counts {
   contentBytes: number
 }
 
+export function noCounts(): Counts {
+  return {
+    files: 0,
+    directories: 0,
+    symlinks: 0,
+    hardlinks: 0,
+    specials: 0,
+    sockets: 0,
+    unchanged: 0,
+    gone: 0,
+    excluded: 0,
+    changed: 0,
+    vanished: 0,
+    unreadable: 0,
+    attributes: 0,
+    contentBytes: 0,
+  }
+}
+
 /** How the packing ended; stands in the last index batch of an archive that was finished. */
 export interface ArchiveEnd {
   outcome: Outcome
   counts: Counts
   finishedAtMs: number
+  /** The run was broken off: of what was selected, the archive has the beginning, in path order. */
+  broken: boolean
 }

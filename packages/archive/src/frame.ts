@@ -29,11 +29,32 @@ export interface ZstdFrame {
  * most `windowBytesMax`, no larger than zstd makes such content at worst, a content checksum, no dictionary, nothing before and nothing behind it.
  */
 export function parseZstdFrame(bytes: Uint8Array, contentBytesMax: number = frameBytesMax): ZstdFrame {
-  const buffer = viewOf(bytes)
   const frameBytesAllowed = compressedBytesMax(contentBytesMax)
-  if (buffer.length > frameBytesAllowed) {
-    throw tooLarge(`a frame has ${buffer.length} bytes, more than the ${frameBytesAllowed} allowed`)
+  if (bytes.length > frameBytesAllowed) {
+    throw tooLarge(`a frame has ${bytes.length} bytes, more than the ${frameBytesAllowed} allowed`)
   }
+  const { end, ...frame } = walkZstdFrame(viewOf(bytes), contentBytesMax)
+  if (end < bytes.length) throw invalid(`${bytes.length - end} bytes follow it`)
+  return frame
+}
+
+/**
+ * Size of the data or index frame that `bytes` begin with; `null` where another kind of skippable frame begins there.
+ * Throws an `ArchiveError` where no frame does, or not all of it is there.
+ */
+export function measureFrame(bytes: Uint8Array): { kind: 'data' | 'index'; frameBytes: number } | null {
+  const buffer = viewOf(bytes)
+  const magic = buffer.length < skippableHeaderBytes ? zstdMagic : buffer.readUInt32LE(0)
+  if (magic === zstdMagic) return { kind: 'data', frameBytes: walkZstdFrame(buffer, frameBytesMax).end }
+  if (magic === seekTableMagic) return null
+  if (magic !== indexFrameMagic) throw invalid('it does not begin as one')
+  const frameBytes = skippableHeaderBytes + buffer.readUInt32LE(4)
+  if (frameBytes > buffer.length) throw invalid('it is cut off')
+  return { kind: 'index', frameBytes }
+}
+
+/** Walks one frame at the beginning of `buffer`; `end` is where it ends. */
+function walkZstdFrame(buffer: Buffer, contentBytesMax: number): ZstdFrame & { end: number } {
   if (buffer.length < 6 || buffer.readUInt32LE(0) !== zstdMagic) {
     throw invalid('it does not begin as a zstd frame')
   }
@@ -60,8 +81,7 @@ export function parseZstdFrame(bytes: Uint8Array, contentBytesMax: number = fram
     throw invalid(`it names ${contentBytes} bytes of content, which its blocks cannot be`)
   const end = blocks.end + checksumBytes
   if (end > buffer.length) throw invalid('it is cut off')
-  if (end < buffer.length) throw invalid(`${buffer.length - end} bytes follow it`)
-  return { contentBytes, windowBytes }
+  return { contentBytes, windowBytes, end }
 }
 
 /** Size of the content field: 1, 2 (counted from 256), 4 or 8 bytes. */

@@ -21,7 +21,7 @@ import {
   writeArchiveNames,
   writeRow,
 } from './index-row.ts'
-import { batchArchivesMax, indexBatchBytesMax } from './limits.ts'
+import { batchArchivesMax, indexBatchBytesMax, tarBytesMax } from './limits.ts'
 import { MsgpackReader, MsgpackWriter } from './msgpack.ts'
 import { type BytePath, comparePaths, isSafePath, pathBytesMax, quotePath } from './path.ts'
 
@@ -32,6 +32,11 @@ export interface IndexBatch {
   entries: Entry[]
   /** In path order, of an incremental run only. */
   gone: Gone[]
+  /**
+   * Where the tar stream has the end of the last member that this batch or one before it has an entry of: what comes first
+   * is whole there. `null` in what is no part of an archive.
+   */
+  membersEnd: number | null
   /** In the last batch of an index only. */
   end: ArchiveEnd | null
 }
@@ -42,7 +47,7 @@ const version = 1
 const goneReasons: readonly Gone['reason'][] = ['deleted', 'unselected']
 
 /** Keys of a batch, and the beginnings of its array and maps. */
-const mapBytesMax = 64
+const mapBytesMax = 96
 
 const rowsBytesInitial = 256 * 1024
 
@@ -58,6 +63,7 @@ export class IndexBatchEncoder {
   #headerBytes: number
   #count = 0
   #goneCount = 0
+  #membersEnd: number | null = null
 
   /** `header` goes into the first batch. */
   constructor(header: ArchiveHeader | null) {
@@ -111,13 +117,19 @@ export class IndexBatchEncoder {
     return true
   }
 
+  /** Notes that all members of what was added end at or before this offset of the tar stream. */
+  reach(membersEnd: number): void {
+    this.#membersEnd = membersEnd
+  }
+
   /** The batch, in a buffer that nothing else uses; a new one begins. */
   take(end: ArchiveEnd | null = null): Buffer {
     const header = this.#header
     const { names } = this.#archives
     const writer = new MsgpackWriter(this.sizeBytes + endBytesMax + mapBytesMax)
     const hasGone = this.#goneCount > 0
-    const keys = [header !== null, names.length > 0, hasGone, end !== null]
+    const membersEnd = this.#membersEnd
+    const keys = [header !== null, names.length > 0, hasGone, membersEnd !== null, end !== null]
     writer.map(2 + keys.filter(Boolean).length)
     writer.text('v')
     writer.integer(version)
@@ -136,6 +148,10 @@ export class IndexBatchEncoder {
       writer.text('gone')
       writer.array(this.#goneCount)
       writer.raw(this.#gone.written)
+    }
+    if (membersEnd !== null) {
+      writer.text('membersEnd')
+      writer.integer(membersEnd)
     }
     if (end !== null) {
       writer.text('end')
@@ -159,8 +175,11 @@ export class IndexBatchEncoder {
 }
 
 /** One batch at once. Throws an `ArchiveError` where it would be larger than `indexBatchBytesMax`. */
-export function encodeIndexBatch(batch: IndexBatch): Buffer {
+export function encodeIndexBatch(
+  batch: Omit<IndexBatch, 'membersEnd'> & Partial<Pick<IndexBatch, 'membersEnd'>>,
+): Buffer {
   const encoder = new IndexBatchEncoder(batch.header)
+  if (batch.membersEnd != null) encoder.reach(batch.membersEnd)
   for (const entry of batch.entries) {
     if (encoder.add(entry)) continue
     throw new ArchiveError(
@@ -207,13 +226,18 @@ export function decodeIndexBatch(bytes: Uint8Array, kind: IndexKind = 'archive')
     gone = readGone(reader)
     keysLeft--
   }
+  let membersEnd: number | null = null
+  if (reader.key('membersEnd')) {
+    membersEnd = reader.unsigned(tarBytesMax, 'membersEnd')
+    keysLeft--
+  }
   let end: ArchiveEnd | null = null
   if (reader.key('end')) {
     end = readEnd(reader)
     keysLeft--
   }
   if (keysLeft !== 0 || !reader.isAtEnd) throw reader.error('the batch ends here')
-  return { header, entries, gone, end }
+  return { header, entries, gone, membersEnd, end }
 }
 
 function readVersion(reader: MsgpackReader): void {

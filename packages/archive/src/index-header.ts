@@ -1,7 +1,14 @@
-import { type ArchiveEnd, type ArchiveHeader, type Counts, outcomes, type RunKind } from './entry.ts'
+import {
+  type ArchiveEnd,
+  type ArchiveHeader,
+  type Counts,
+  outcomes,
+  type Repack,
+  type RunKind,
+} from './entry.ts'
 import { ArchiveError } from './errors.ts'
 import { checkArchiveName, readArchiveName } from './index-row.ts'
-import { headerPatternsBytesMax, headerPatternsMax, headerTextBytesMax } from './limits.ts'
+import { headerArchivesMax, headerPatternsBytesMax, headerPatternsMax, headerTextBytesMax } from './limits.ts'
 import type { MsgpackReader, MsgpackWriter } from './msgpack.ts'
 import { type BytePath, bytesFromText, textFromBytes } from './path.ts'
 
@@ -31,10 +38,12 @@ const timestampMsMax = Number.MAX_SAFE_INTEGER
 /** At least what `writeHeader` writes, which is checked against the maxima of the format on the way. */
 export function headerBytesMax(header: ArchiveHeader): number {
   const patterns = [...header.paths, ...header.exclude]
+  const archives = header.repack === null ? [] : [...header.repack.kept, ...header.repack.absorbed]
   return (
     256 +
     3 * (header.host.length + header.software.length + (header.base?.length ?? 0)) +
-    patterns.reduce((sum, { length }) => sum + 5 + 3 * length, 0)
+    patterns.reduce((sum, { length }) => sum + 5 + 3 * length, 0) +
+    archives.reduce((sum, { length }) => sum + 5 + length, 0)
   )
 }
 
@@ -53,7 +62,7 @@ export function writeHeader(writer: MsgpackWriter, header: ArchiveHeader): void 
     throw tooMuch('paths or exclude patterns', patternCount, `${headerPatternsMax}`)
   }
 
-  writer.map(7)
+  writer.map(header.repack === null ? 7 : 8)
   writer.text('host')
   writer.text(header.host)
   writer.text('kind')
@@ -69,10 +78,19 @@ export function writeHeader(writer: MsgpackWriter, header: ArchiveHeader): void 
   writePatterns(writer, paths)
   writer.text('exclude')
   writePatterns(writer, exclude)
+  if (header.repack !== null) {
+    writer.text('repack')
+    writer.map(2)
+    writer.text('kept')
+    writeArchives(writer, header.repack.kept)
+    writer.text('absorbed')
+    writeArchives(writer, header.repack.absorbed)
+  }
 }
 
 export function readHeader(reader: MsgpackReader): ArchiveHeader {
-  if (reader.map('header') !== 7) throw reader.error('header: 7 keys expected')
+  const keys = reader.map('header')
+  if (keys !== 7 && keys !== 8) throw reader.error('header: 7 or 8 keys expected')
   expectKey(reader, 'host')
   const host = readText(reader, 'host')
   expectKey(reader, 'kind')
@@ -89,14 +107,24 @@ export function readHeader(reader: MsgpackReader): ArchiveHeader {
   const paths = readPatterns(reader, headerPatternsBytesMax, 'paths')
   expectKey(reader, 'exclude')
   const exclude = readPatterns(reader, headerPatternsBytesMax - paths.bytes, 'exclude')
-  return { host, kind, base, startedAtMs, software, paths: paths.patterns, exclude: exclude.patterns }
+  const repack = keys === 8 ? readRepack(reader) : null
+  return { host, kind, base, startedAtMs, software, paths: paths.patterns, exclude: exclude.patterns, repack }
+}
+
+function readRepack(reader: MsgpackReader): Repack {
+  expectKey(reader, 'repack')
+  if (reader.map('repack') !== 2) throw reader.error('repack: 2 keys expected')
+  expectKey(reader, 'kept')
+  const kept = readArchives(reader, 'kept')
+  expectKey(reader, 'absorbed')
+  return { kept, absorbed: readArchives(reader, 'absorbed') }
 }
 
 /** At least what `writeEnd` writes. */
 export const endBytesMax = 640
 
 export function writeEnd(writer: MsgpackWriter, end: ArchiveEnd): void {
-  writer.map(3)
+  writer.map(4)
   writer.text('outcome')
   writer.text(end.outcome)
   writer.text('counts')
@@ -107,10 +135,12 @@ export function writeEnd(writer: MsgpackWriter, end: ArchiveEnd): void {
   }
   writer.text('finishedAtMs')
   writer.integer(end.finishedAtMs)
+  writer.text('broken')
+  writer.integer(end.broken ? 1 : 0)
 }
 
 export function readEnd(reader: MsgpackReader): ArchiveEnd {
-  if (reader.map('end') !== 3) throw reader.error('end: 3 keys expected')
+  if (reader.map('end') !== 4) throw reader.error('end: 4 keys expected')
   expectKey(reader, 'outcome')
   const outcome = readOneOf(reader, outcomes, 'outcome')
   expectKey(reader, 'counts')
@@ -123,12 +153,32 @@ export function readEnd(reader: MsgpackReader): ArchiveEnd {
     counts[key] = reader.unsigned(Number.MAX_SAFE_INTEGER, key)
   }
   expectKey(reader, 'finishedAtMs')
-  return { outcome, counts, finishedAtMs: reader.unsigned(timestampMsMax, 'finishedAtMs') }
+  const finishedAtMs = reader.unsigned(timestampMsMax, 'finishedAtMs')
+  expectKey(reader, 'broken')
+  const broken = reader.unsigned(1, 'broken') === 1
+  if (broken && outcome !== 'incomplete')
+    throw reader.error('broken: a run that was broken off is incomplete')
+  return { outcome, counts, finishedAtMs, broken }
 }
 
 /** Reads the key that must come next. */
 export function expectKey(reader: MsgpackReader, key: string): void {
   if (!reader.key(key)) throw reader.error(`the key ${key} expected`)
+}
+
+function writeArchives(writer: MsgpackWriter, names: readonly string[]): void {
+  if (names.length > headerArchivesMax)
+    throw tooMuch('names of archives', names.length, `${headerArchivesMax}`)
+  writer.array(names.length)
+  for (const name of names) {
+    checkArchiveName(name)
+    writer.text(name)
+  }
+}
+
+function readArchives(reader: MsgpackReader, what: string): string[] {
+  const count = reader.array(headerArchivesMax, what)
+  return Array.from({ length: count }, () => readArchiveName(reader, what))
 }
 
 // As `bin`: a pattern may hold bytes that are not UTF-8, in the notation of `textFromBytes`.

@@ -1,5 +1,6 @@
 export { type ArchiveName, formatArchiveName, parseArchiveName, parsePartialName } from './archive-name.ts'
 export * from './assembly.ts'
+export { type Finish, planFinish } from './broken-archive.ts'
 export * from './entry.ts'
 export * from './errors.ts'
 export {

@@ -72,3 +72,6 @@ export function compressedBytesMax(contentBytes: number): number {
   const small = 128 * 1024
   return contentBytes + (contentBytes >> 8) + (contentBytes < small ? (small - contentBytes) >> 11 : 0)
 }
+
+/** Most archives that the header of a repacked archive names. */
+export const headerArchivesMax = 4096

@@ -1,7 +1,11 @@
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { getSystemErrorName } from 'node:util'
+import { describeErrno, errno } from './native/libc.ts'
+import { lockFile } from './native/libc-write.ts'
 
+const openExisting = constants.O_WRONLY | constants.O_NOFOLLOW
 const createNew = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 
 /** What a file is called until it is whole. */
@@ -22,19 +26,43 @@ export class PartialFile {
   #state: 'open' | 'busy' | 'failed' | 'ended' = 'open'
   #bytes = 0
 
-  private constructor(path: string, file: FileHandle) {
+  private constructor(path: string, file: FileHandle, bytes = 0) {
     this.path = path
     this.#file = file
+    this.#bytes = bytes
   }
 
   /** Begins `PATH.partial`, readable for this user only. */
   static async create(path: string): Promise<PartialFile> {
     const file = await open(path + partialSuffix, createNew, 0o600)
-    // Whoever makes the file has to hold its .partial first, so from here on nobody else can.
-    if (!(await exists(path))) return new PartialFile(path, file)
-    await file.close()
-    await unlink(path + partialSuffix)
-    throw nameTaken(path)
+    try {
+      lock(file, path + partialSuffix)
+      // Whoever makes the file has to hold its .partial first, so from here on nobody else can.
+      if (await exists(path)) throw nameTaken(path)
+      return new PartialFile(path, file)
+    } catch (error) {
+      await file.close()
+      await unlink(path + partialSuffix)
+      throw error
+    }
+  }
+
+  /**
+   * Goes on with a `PATH.partial` whose writer is gone: `plan` looks at it and says how much of it stays, and the rest is
+   * cut off. `EBUSY` where the writer is still there, be it stopped or on its way out.
+   */
+  static async reopen(path: string, plan: () => Promise<{ keptBytes: number }>): Promise<PartialFile> {
+    const file = await open(path + partialSuffix, openExisting)
+    try {
+      lock(file, path + partialSuffix)
+      await requireNamed(file, path + partialSuffix)
+      const { keptBytes } = await plan()
+      await file.truncate(keptBytes)
+      return new PartialFile(path, file, keptBytes)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
   }
 
   /** Bytes written so far. */
@@ -45,6 +73,11 @@ export class PartialFile {
   /** Where the file is until it is committed. */
   get partialPath(): string {
     return this.path + partialSuffix
+  }
+
+  /** Where `setAside` would put it. */
+  asidePath(reason: string): string {
+    return `${this.path}.${reason}${partialSuffix}`
   }
 
   /** Appends all of `bytes`, which the caller may reuse once the promise has settled. */
@@ -63,9 +96,10 @@ export class PartialFile {
   async commit(): Promise<void> {
     await this.#exclusively(async () => {
       await this.#file.sync()
-      await this.#file.close()
       if (await exists(this.path)) throw nameTaken(this.path)
       await rename(this.partialPath, this.path)
+      // Not before: with it the lock ends, and a .partial without one is taken for that of a dead process.
+      await this.#file.close()
       await syncFolder(dirname(this.path))
     })
     this.#state = 'ended'
@@ -81,7 +115,7 @@ export class PartialFile {
 
   /** Gives up, and keeps what was written as `PATH.REASON.partial`. Returns that path. */
   async setAside(reason: string): Promise<string> {
-    const aside = `${this.path}.${reason}${partialSuffix}`
+    const aside = this.asidePath(reason)
     await this.abandon()
     await rename(this.partialPath, aside)
     await syncFolder(dirname(aside))
@@ -134,4 +168,27 @@ async function exists(path: string): Promise<boolean> {
 
 function nameTaken(path: string): NodeJS.ErrnoException {
   return Object.assign(new Error(`EEXIST: file already exists, '${path}'`), { code: 'EEXIST', path })
+}
+
+/** The kernel gives the lock back when the file is closed or the process ends, however it does. */
+function lock(file: FileHandle, path: string): void {
+  const failure = lockFile(file.fd)
+  // A file system without locks is one that has no second server on it either.
+  if (failure >= 0 || failure === -errno.ENOTSUP || failure === -errno.ENOSYS) return
+  throw failure === -errno.EAGAIN ? busy(path) : systemError(failure, path)
+}
+
+/** Its writer may have given it its name between the opening and the lock. */
+async function requireNamed(file: FileHandle, path: string): Promise<void> {
+  const [opened, named] = await Promise.all([file.stat({ bigint: true }), lstat(path, { bigint: true })])
+  if (opened.ino !== named.ino || opened.dev !== named.dev) throw busy(path)
+}
+
+function busy(path: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`EBUSY: somebody writes to the file, '${path}'`), { code: 'EBUSY', path })
+}
+
+function systemError(negative: number, path: string): NodeJS.ErrnoException {
+  const code = getSystemErrorName(negative)
+  return Object.assign(new Error(`${describeErrno(negative)}, lock '${path}'`), { code, path })
 }

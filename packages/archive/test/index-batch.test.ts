@@ -33,7 +33,16 @@ function ascending<T extends { path: BytePath }>(all: T[]): T[] {
   return sorted.filter(({ path }, i) => i === 0 || path !== sorted[i - 1]!.path)
 }
 
-const headers = fc.option(fc.constantFrom(header, incremental))
+const archiveNames = fc.array(
+  fc.constantFrom('2026-11-21T030000Z-full.tar.zst', '2026-11-22T030000Z-incremental.tar.zst'),
+  {
+    maxLength: 3,
+  },
+)
+const repacked = fc
+  .record({ kept: archiveNames, absorbed: archiveNames })
+  .map(({ kept, absorbed }) => ({ ...incremental, repack: { kept, absorbed } }))
+const headers = fc.option(fc.oneof(fc.constantFrom(header, incremental), repacked))
 
 /** Entries with all bytes as plain arrays, so that views and copies compare equal. */
 function plain(batch: IndexBatch): unknown {
@@ -64,7 +73,8 @@ function decodeOne(entry: Entry, kind?: IndexKind): string {
 test('every batch reads back as it was', () => {
   fc.assert(
     fc.property(headers, entries, gone, fc.option(fc.constant(end)), (header, entries, gone, end) => {
-      const batch = { header, entries, gone, end }
+      const membersEnd = entries.length === 0 ? null : entries.length * 512
+      const batch = { header, entries, gone, membersEnd, end }
       assert.deepEqual(plain(decodeIndexBatch(encodeIndexBatch(batch))), plain(batch))
     }),
     { numRuns: 300 },
@@ -108,7 +118,7 @@ test('a batch is the msgpack that the format describes', () => {
     [asBuffer('srv'), 1],
   ])
   assert.deepEqual(batch.archives, [archive])
-  assert.deepEqual(batch.end, { ...end, counts: { ...end.counts } })
+  assert.deepEqual(batch.end, { ...end, counts: { ...end.counts }, broken: 0 })
   const root = asBuffer('root')
   assert.deepEqual(batch.entries, [
     [
@@ -381,8 +391,9 @@ test('what is not the map of a batch is refused', () => {
   const packr = new Packr({ useRecords: false })
   const decode = (value: unknown) => code(() => decodeIndexBatch(packr.pack(value)))
   // msgpackr writes what is over 32 bits as a fraction, which an index has none of.
-  const small = { ...header, startedAtMs: 5, paths: [Buffer.from('/')], exclude: [] }
-  const last = { ...end, counts: { ...end.counts, contentBytes: 6 }, finishedAtMs: 7 }
+  const { repack: _, ...plainHeader } = header
+  const small = { ...plainHeader, startedAtMs: 5, paths: [Buffer.from('/')], exclude: [] }
+  const last = { ...end, counts: { ...end.counts, contentBytes: 6 }, finishedAtMs: 7, broken: 0 }
   assert.equal(decode({ v: 1, entries: [] }), 'none')
   assert.equal(decode({ v: 1, header: small, archives: ['a'], entries: [], gone: [], end: last }), 'none')
   assert.equal(
@@ -443,6 +454,7 @@ test('paths ascend within a batch and from one to the next', () => {
     header: null,
     entries: paths.map((path) => other(path, 'fifo').entry),
     gone: [],
+    membersEnd: null,
     end: null,
   })
   const decode = (...paths: string[]) => code(() => decodeIndexBatch(encodeIndexBatch(batch(...paths))))
@@ -485,6 +497,7 @@ test('paths that are gone ascend on their own, and in an incremental index only'
     header: null,
     entries: entries.map((path) => other(path, 'fifo').entry),
     gone: gone.map((path) => ({ path: bytes(path), reason: 'deleted' })),
+    membersEnd: null,
     end: null,
   })
   const sequence = new IndexSequence()

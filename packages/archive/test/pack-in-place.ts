@@ -105,7 +105,7 @@ export function packInPlace(roots: readonly Root[], options: PackOptions = {}): 
   const batches = baseline === undefined ? [] : [baseline]
   const next = baseline === undefined ? null : () => batches.shift() ?? null
   const { counts } = packSelection({ roots, exclude }, sinks, { listOnly, baseline: next })
-  index.finish({ outcome: 'complete', counts, finishedAtMs: 0 })
+  index.finish({ outcome: 'complete', counts, finishedAtMs: 0, broken: false })
   sequence.finish()
   return { tar: Buffer.concat(pieces), entries, gone, warnings, counts }
 }

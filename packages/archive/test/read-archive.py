@@ -111,15 +111,19 @@ def read_batch(frame):
     magic, size = struct.unpack('<II', frame[:8])
     assert magic == 0x184D2A5B and size == len(frame) - 8
     data = zstd(frame[8:])
-    batch, end = unpack(data, 0)
-    assert end == len(data) and batch['v'] == 1
+    batch, length = unpack(data, 0)
+    assert length == len(data) and batch['v'] == 1
     header = batch.get('header')
     if header is not None:
         header['paths'] = [text(path) for path in header['paths']]
         header['exclude'] = [text(pattern) for pattern in header['exclude']]
+        header.setdefault('repack', None)
+    end = batch.get('end')
+    if end is not None:
+        end['broken'] = end['broken'] == 1
     entries = [read_entry(row, batch.get('archives', [])) for row in batch['entries']]
     gone = [{'path': text(path), 'reason': REASONS[reason]} for path, reason in batch.get('gone', [])]
-    return {'header': header, 'entries': entries, 'gone': gone, 'end': batch.get('end')}
+    return {'header': header, 'entries': entries, 'gone': gone, 'end': end}
 
 
 def main(path):

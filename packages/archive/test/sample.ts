@@ -97,6 +97,7 @@ export const header: ArchiveHeader = {
   software: 'central-backup 0.1.0',
   paths: ['/etc', '/home/caf\udce9'],
   exclude: ['**/node_modules', '*.tmp'],
+  repack: null,
 }
 
 /** That of the run after `header`. */
@@ -126,6 +127,7 @@ export const end: ArchiveEnd = {
     contentBytes: 2 ** 53 - 1,
   },
   finishedAtMs: Date.UTC(2026, 10, 21, 3, 5),
+  broken: false,
 }
 
 /** All that comes out of an iterable. */
@@ -202,8 +204,11 @@ export function buildArchive(members: readonly Member[], options: BuildOptions =
       if (!encoder.add(entry)) throw new Error('an entry does not fit into an empty batch')
     }
     batched++
-    for (const { archive, offset, length } of entry.extents)
-      if (archive === null) writeTarUpTo(offset + length)
+    for (const { archive, offset, length } of entry.extents) {
+      if (archive !== null) continue
+      writeTarUpTo(offset + length)
+      encoder.reach(offset + length + paddingBytes(length))
+    }
   }
   addGoneBefore(null)
   writeTarUpTo(tar.length)

@@ -55,6 +55,7 @@ const header: ArchiveHeader = {
   software: 'a test',
   paths: ['/'],
   exclude: [],
+  repack: null,
 }
 
 /** Entries in memory, with content from archive files, or from wherever `content` takes it. */

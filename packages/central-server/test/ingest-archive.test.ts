@@ -8,6 +8,8 @@ import { rebuildCatalog } from '../src/jobs/rebuild-catalog.ts'
 import { day, dumpVersions, PastRuns, writePastRun } from './past-run.ts'
 import { remembering } from './told.ts'
 
+const { signal } = new AbortController()
+
 const tree = {
   t: 'folder',
   't/a': 'folder',
@@ -145,12 +147,12 @@ test('archives that a crash kept out of the catalog are taken in, in their order
   })
   const { log, told } = remembering()
   using lease = takeLease(past.catalog, 'web1')
-  assert.deepEqual(await adoptArchives({ ...past.prune, log }, lease), [2, 3])
+  assert.deepEqual(await adoptArchives({ ...past.prune, log, signal }, lease), [2, 3])
   assert.match(
     told.join('\n'),
     new RegExp(`^warn: web1: the archive ${second}.* is run 2 now\nwarn: .*${third}`),
   )
-  assert.deepEqual(await adoptArchives({ ...past.prune, log }, lease), [])
+  assert.deepEqual(await adoptArchives({ ...past.prune, log, signal }, lease), [])
   const before = dumpVersions(past.catalog)
   lease.release()
   const { catalog } = await rebuild(past)
@@ -169,7 +171,7 @@ test('an archive that cannot be taken in is told, left as it is, and keeps no ot
   const good = writePastRun(repository, 'web1', { startedAtMs: day(4), tree })
   const { log, told } = remembering()
   using lease = takeLease(past.catalog, 'web1')
-  await adoptArchives({ ...past.prune, log }, lease)
+  await adoptArchives({ ...past.prune, log, signal }, lease)
   assert.deepEqual(
     past.catalog.runs('web1').map(({ archive }) => archive?.name),
     [good],

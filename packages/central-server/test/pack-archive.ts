@@ -30,6 +30,7 @@ export async function packArchive(
       software: 'a test',
       paths: [folder],
       exclude: [],
+      repack: null,
     } as const
     const assembly = new ArchiveAssembly()
     const parts: Buffer[] = []

@@ -89,7 +89,7 @@ export function writePastRun(repository: Repository, host: string, run: PastRun)
     assembly.addFrame(pieces.at(-1)!)
   }
   const batch = encodeIndexBatch({
-    header: { host, kind, base, startedAtMs, software: 'a test', paths: ['/'], exclude: [] },
+    header: { host, kind, base, startedAtMs, software: 'a test', paths: ['/'], exclude: [], repack: null },
     entries,
     gone: gone
       .map((path): Gone => ({ path: bytes(path), reason: 'deleted' }))
@@ -125,7 +125,7 @@ function endOf(entries: readonly Entry[], gone: number, outcome: Outcome, finish
     attributes: 0,
     contentBytes: entries.reduce((sum, { size }) => sum + size, 0),
   }
-  return { outcome, counts, finishedAtMs }
+  return { outcome, counts, finishedAtMs, broken: false }
 }
 
 /** A repository and its catalog in a temporary folder, with runs of the host `web1`. */

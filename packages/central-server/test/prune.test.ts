@@ -13,6 +13,8 @@ import type { RetentionPolicy } from '../src/retention/plan.ts'
 import { day, dumpVersions, PastRuns, trashDays } from './past-run.ts'
 import { remembering } from './told.ts'
 
+const { signal } = new AbortController()
+
 const dayMs = 24 * 3_600_000
 const tree = { t: 'folder', 't/a': { content: 'a' }, 't/b': { content: 'b' } } as const
 
@@ -135,7 +137,7 @@ test('what is taken out of the trash again is taken into the catalog by the next
   for (const name of past.files('trash'))
     renameSync(join(past.repository.folder, 'trash/web1', name), past.path(name))
   using lease = takeLease(past.catalog, 'web1')
-  const adopted = await adoptArchives({ ...past.prune, log: remembering().log }, lease)
+  const adopted = await adoptArchives({ ...past.prune, log: remembering().log, signal }, lease)
   assert.equal(adopted.length, 3)
   const again = past.catalog.runs('web1').find(({ id }) => id === adopted[2])!
   assert.deepEqual(standing(past, again), before)
@@ -152,7 +154,7 @@ test('a crash between catalog and file leaves an archive that is taken in again,
   assert.equal(past.files('archives').length, 6)
   {
     using lease = takeLease(past.catalog, 'web1')
-    assert.deepEqual(await adoptArchives({ ...past.prune, log: remembering().log }, lease), [7, 8, 9])
+    assert.deepEqual(await adoptArchives({ ...past.prune, log: remembering().log, signal }, lease), [7, 8, 9])
   }
   assert.deepEqual(standing(past, past.catalog.runs('web1').find(({ id }) => id === 8)!), before)
   await pruneHost(past.prune, hostWith({ last: 3 }))

@@ -166,6 +166,7 @@ function startPacking(
         software,
         paths: requestedPaths(request).map(({ path }) => textFromBytes(path)),
         exclude: [...exclude, ...excludeLast],
+        repack: null,
       },
       missing: selected.missing,
       listOnly: request.type === 'check',

@@ -28,6 +28,7 @@ const nativeFremovexattr = libc.func('int fremovexattr(int, const void *)')
 const nativeRemovexattr = libc.func('int removexattr(const void *, const void *)')
 const nativeFsync = libc.func('int fsync(int)')
 const nativeSyncfs = libc.func('int syncfs(int)')
+const nativeFlock = libc.func('int flock(int, int)')
 
 const O_CLOEXEC = 0o2000000
 const O_PATH = 0o10000000
@@ -37,6 +38,8 @@ const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_EMPTY_PATH = 0x1000
 const RENAME_NOREPLACE = 1
 const UTIME_OMIT = (1 << 30) - 2
+const LOCK_EX = 2
+const LOCK_NB = 4
 
 const createNew =
   fsConstants.O_WRONLY | fsConstants.O_CREAT | fsConstants.O_EXCL | fsConstants.O_NOFOLLOW | O_CLOEXEC
@@ -193,4 +196,9 @@ export function syncFile(fd: number): number {
 /** Writes all that the file system of `fd` has in memory to its disk. Not for descriptors opened as paths. */
 export function syncFileSystem(fd: number): number {
   return result(nativeSyncfs(fd))
+}
+
+/** Locks an open file for this opening alone, until it is closed or the process ends. -EAGAIN where another has it. */
+export function lockFile(fd: number): number {
+  return result(nativeFlock(fd, LOCK_EX | LOCK_NB))
 }

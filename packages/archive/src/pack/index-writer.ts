@@ -4,6 +4,9 @@ import { IndexBatchEncoder } from '../index-batch.ts'
 /** A batch is worth a frame of its own from this size on; smaller ones wait for the next block. */
 const batchBytesMin = 128 * 1024
 
+/** Smaller ones do not wait for longer, or a broken run would lose what they tell of. */
+const blocksWaitedMax = 4
+
 /** A batch is sent at this size also where no block is full. Leaves room for the largest entry in every batch. */
 const batchBytesWanted = 512 * 1024
 
@@ -14,6 +17,7 @@ const batchBytesWanted = 512 * 1024
 export class IndexWriter {
   readonly #send: (batch: Buffer) => void
   readonly #encoder: IndexBatchEncoder
+  #blocksWaited = 0
 
   /** `send` gets each batch in a buffer that nothing else uses. */
   constructor(header: ArchiveHeader, send: (batch: Buffer) => void) {
@@ -21,9 +25,10 @@ export class IndexWriter {
     this.#encoder = new IndexBatchEncoder(header)
   }
 
-  /** Takes an entry whose content, if any, was written to the tar stream. */
-  add(entry: Entry): void {
+  /** Takes an entry whose member, if it has one, was written to the tar stream, which has `tarBytes` by now. */
+  add(entry: Entry, tarBytes: number): void {
     if (!this.#encoder.add(entry)) throw new Error('an index batch has no room for the next entry')
+    this.#encoder.reach(tarBytes)
   }
 
   /** Takes a path that stood in the run before and does not any more. */
@@ -39,12 +44,15 @@ export class IndexWriter {
 
   /** Call after a block was sent: all entries so far lie in blocks that were sent. */
   blockSent(): void {
-    if (this.#encoder.sizeBytes >= batchBytesMin) this.#send(this.#encoder.take())
+    this.#blocksWaited++
+    if (this.#encoder.sizeBytes >= batchBytesMin || this.#blocksWaited >= blocksWaitedMax) this.send()
   }
 
   /** Sends what there is. All entries so far must lie in blocks that were sent. */
   send(): void {
-    if (!this.#encoder.isEmpty) this.#send(this.#encoder.take())
+    if (this.#encoder.isEmpty) return
+    this.#send(this.#encoder.take())
+    this.#blocksWaited = 0
   }
 
   /** Sends the last batch. */

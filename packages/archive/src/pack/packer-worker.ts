@@ -81,7 +81,12 @@ function run(request: PackerRequest): void {
   const { listOnly } = request
   const packed = packSelection(request.selection, { blocks, index, state, warn }, { listOnly, baseline })
   const { counts } = packed
-  const end: ArchiveEnd = { outcome: outcomeOf(packed, request.missing), counts, finishedAtMs: Date.now() }
+  const end: ArchiveEnd = {
+    outcome: outcomeOf(packed, request.missing),
+    counts,
+    finishedAtMs: Date.now(),
+    broken: false,
+  }
   index.finish(end)
   post({ type: 'done', parts: sequence, counts, end })
 }

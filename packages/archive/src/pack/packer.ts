@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { type ArchiveEnd, type Counts, type Entry, type EntryType, storedBytes } from '../entry.ts'
+import { type ArchiveEnd, type Counts, type Entry, type EntryType, noCounts, storedBytes } from '../entry.ts'
 import { ArchiveError } from '../errors.ts'
 import { checkEntryLimits } from '../index-row.ts'
 import {
@@ -110,22 +110,7 @@ function typeOf(mode: number): EntryType | null {
 }
 
 class Packer implements Visitor {
-  readonly counts: Counts = {
-    files: 0,
-    directories: 0,
-    symlinks: 0,
-    hardlinks: 0,
-    specials: 0,
-    sockets: 0,
-    unchanged: 0,
-    gone: 0,
-    excluded: 0,
-    changed: 0,
-    vanished: 0,
-    unreadable: 0,
-    attributes: 0,
-    contentBytes: 0,
-  }
+  readonly counts = noCounts()
   /** Anything but folders was visited. */
   hasFiles = false
   readonly #selectivity: Selectivity
@@ -419,7 +404,7 @@ class Packer implements Visitor {
   }
 
   #index(entry: Entry): void {
-    this.#sinks.index.add(entry)
+    this.#sinks.index.add(entry, this.#sinks.blocks.offset)
     this.#sendIndexIfFull()
   }
 

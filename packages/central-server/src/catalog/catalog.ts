@@ -45,6 +45,8 @@ export interface Run {
   /** What the run left, or `null`. */
   archive: { name: string; bytes: number; digest: Uint8Array } | null
   contentBytes: number
+  /** It was broken off: `archive` has what came until then, in path order, and what stood before of the rest. */
+  broken: boolean
   counts: RunCounts
   /** How many there were; `warnings` lists at most `warningsKeptMax` of them. */
   warningCount: number
@@ -62,6 +64,7 @@ export interface RunResult {
   counts: RunCounts
   warningCount: number
   warnings: readonly RunWarning[]
+  broken?: boolean
   /** Now if not given. */
   finishedAtMs?: number
 }
@@ -175,6 +178,21 @@ export class Catalog implements Disposable {
     return withCatalogErrors(this.file, () => this.statements.archivedRuns.all(host).map(toRun))
   }
 
+  run(id: number): Run | null {
+    return withCatalogErrors(this.file, () => {
+      const row = this.statements.run.get(id)
+      return row === undefined ? null : toRun(row)
+    })
+  }
+
+  /** The run of a host that began at a time and left no archive. */
+  failedRun(host: string, startedAtMs: number): Run | null {
+    return withCatalogErrors(this.file, () => {
+      const row = this.statements.failedRun.get({ host, startedAtMs })
+      return row === undefined ? null : toRun(row)
+    })
+  }
+
   /** The newest run of outcome `complete` or `complete-with-changes`. */
   lastGoodRun(host: string): Run | null {
     return withCatalogErrors(this.file, () => {
@@ -257,6 +275,7 @@ function toFinishParameters(id: number, result: RunResult, finishedAtMs: number)
     digest: result.archive?.digest ?? null,
     archiveBytes: result.archive?.bytes ?? 0,
     contentBytes: result.contentBytes,
+    broken: Number(result.broken ?? false),
     counts: JSON.stringify(result.counts),
     warningCount: result.warningCount,
     warnings: JSON.stringify(result.warnings.slice(0, warningsKeptMax).map(cutWarning)),
@@ -285,6 +304,7 @@ function toRun(row: RunRow): Run {
     archive:
       row.archive === null ? null : { name: row.archive, bytes: row.archive_bytes, digest: row.digest! },
     contentBytes: row.content_bytes,
+    broken: row.broken === 1,
     counts: JSON.parse(row.counts) as RunCounts,
     warningCount: row.warning_count,
     warnings: JSON.parse(row.warnings) as RunWarning[],

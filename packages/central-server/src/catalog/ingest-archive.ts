@@ -42,20 +42,25 @@ export async function ingestArchive(catalog: Catalog, lease: Lease, file: Archiv
       recorder.add(batch.entries, batch.gone)
       end = batch.end
     }
-    const { outcome, counts: allCounts, finishedAtMs } = end!
+    const { outcome, counts: allCounts, finishedAtMs, broken } = end!
     const { contentBytes, ...counts } = allCounts
     const archive = { name: file.name, bytes, digest }
+    // What was known of the run when nothing of it could be kept.
+    const failed = catalog.failedRun(host, startedAtMs)
     const result = {
       outcome,
       kind,
-      error: null,
+      error: broken ? (failed?.error ?? null) : null,
+      broken,
       archive,
       contentBytes,
       counts,
-      warningCount: 0,
-      warnings: [],
+      warningCount: failed?.warningCount ?? 0,
+      warnings: failed?.warnings ?? [],
     }
-    catalog.finishRun(id, { ...result, finishedAtMs })
+    catalog.finishRun(id, { ...result, finishedAtMs }, () => {
+      if (failed !== null) catalog.statements.deleteRun.run(failed.id)
+    })
     return id
   } catch (error) {
     purgeRun(catalog, id, generation ?? id)

@@ -19,6 +19,7 @@ export interface RunRow {
   digest: Buffer | null
   content_bytes: number
   archive_bytes: number
+  broken: number
   counts: string
   warning_count: number
   warnings: string
@@ -77,7 +78,7 @@ export function prepareStatements(database: Database.Database) {
     finishRun: database.prepare<[Record<string, unknown>]>(
       `UPDATE runs SET outcome = :outcome, finished_at_ms = :finishedAtMs, kind = :kind,
          error_code = :errorCode, error_message = :errorMessage, archive = :archive, digest = :digest,
-         content_bytes = :contentBytes, archive_bytes = :archiveBytes, counts = :counts,
+         content_bytes = :contentBytes, archive_bytes = :archiveBytes, broken = :broken, counts = :counts,
          warning_count = :warningCount, warnings = :warnings
        WHERE id = :id AND outcome IS NULL`,
     ),
@@ -98,6 +99,11 @@ export function prepareStatements(database: Database.Database) {
     lastGoodRun: database.prepare<[host: string], RunRow>(
       `${selectRuns} WHERE hosts.name = ? AND removed = 0 AND outcome IN ('complete', 'complete-with-changes')
        ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT 1`,
+    ),
+    /** What a run left in the catalog whose archive was finished afterwards. */
+    failedRun: database.prepare<[{ host: string; startedAtMs: number }], RunRow>(
+      `${selectRuns} WHERE hosts.name = :host AND runs.started_at_ms = :startedAtMs AND outcome = 'failed'
+       AND archive IS NULL`,
     ),
     /** Runs that are at work under a lease that is not there any more. */
     orphanedRuns: database.prepare<[], RunRow>(

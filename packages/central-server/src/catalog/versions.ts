@@ -7,7 +7,10 @@ import { pathOfSortKey, sortKey, toEntry, typeNumber, type VersionRow } from './
 /** A moment, or a run by its id. */
 export type Moment = { atMs: number } | { run: number } | 'latest'
 
-/** The usable run of `host` that shows how it stood at a moment: the newest that had begun by then. Throws `UsageError`. */
+/**
+ * The usable run of `host` that shows how it stood at a moment: the newest that had begun by then and was not broken off;
+ * a broken one where there is no other. Throws `UsageError`.
+ */
 export function chooseRun(catalog: Catalog, host: string, moment: Moment): Run {
   const usable = catalog
     .runs(host)
@@ -18,7 +21,9 @@ export function chooseRun(catalog: Catalog, host: string, moment: Moment): Run {
       hint: 'backup-server list tells the runs of all hosts.',
     })
   }
-  if (moment === 'latest') return usable[0]!
+  // What a broken run has is the beginning of a state, which nobody means unless they say so, or there is nothing else.
+  const whole = usable.filter(({ broken }) => !broken)
+  if (moment === 'latest') return whole[0] ?? usable[0]!
   if ('run' in moment) {
     const run = usable.find(({ id }) => id === moment.run)
     if (run !== undefined) return run
@@ -26,7 +31,8 @@ export function chooseRun(catalog: Catalog, host: string, moment: Moment): Run {
       hint: `backup-server list ${host} tells which there are.`,
     })
   }
-  const run = usable.find(({ startedAtMs }) => startedAtMs <= moment.atMs)
+  const hadBegun = ({ startedAtMs }: Run) => startedAtMs <= moment.atMs
+  const run = whole.find(hadBegun) ?? usable.find(hadBegun)
   if (run !== undefined) return run
   throw new UsageError(`The oldest backup of ${host} is of ${new Date(oldest.startedAtMs).toISOString()}`, {
     hint: 'Choose a later time, or leave out --at for the newest.',

@@ -2,18 +2,20 @@ import { ArchiveError } from '@central-backup/archive'
 import { ingestArchive } from '../catalog/ingest-archive.ts'
 import type { Lease } from '../catalog/lease.ts'
 import { archivePath, listArchives } from '../storage/archive-list.ts'
+import { finishPartial } from '../storage/broken-archive.ts'
 import type { ServerContext } from './server-context.ts'
 
+type AdoptionContext = Pick<ServerContext, 'catalog' | 'repository' | 'log' | 'signal'>
+
 /**
- * Takes archives of a host into the catalog that it does not know: a crash came between the rename of the file and the
- * row. One that cannot be read is left as it is, and told. The caller holds the host's lease. Returns the ids of the runs.
+ * Takes archives of a host into the catalog that it does not know: those of broken runs, which are finished before, and
+ * those whose row a crash prevented. One that cannot be read is left as it is, and told. The caller holds the host's
+ * lease. Returns the ids of the runs.
  */
-export async function adoptArchives(
-  context: Pick<ServerContext, 'catalog' | 'repository' | 'log'>,
-  lease: Lease,
-): Promise<number[]> {
+export async function adoptArchives(context: AdoptionContext, lease: Lease): Promise<number[]> {
   const { catalog, repository, log } = context
   const { host } = lease
+  await finishPartials(context, lease)
   const known = new Set(catalog.archiveNames(host))
   const { archives } = await listArchives(repository, host)
   const adopted: number[] = []
@@ -39,4 +41,30 @@ export async function adoptArchives(
     }
   }
   return adopted
+}
+
+async function finishPartials({ repository, log, signal }: AdoptionContext, lease: Lease): Promise<void> {
+  const { host } = lease
+  const { partials } = await listArchives(repository, host)
+  for (const partial of partials) {
+    if (partial.reason !== null) continue
+    const became = await finishPartial(repository, host, partial, AbortSignal.any([signal, lease.signal]))
+    const facts = { host, archive: partial.archive, became }
+    switch (became) {
+      case 'archive':
+        log.warn(facts, `${host}: what came of the broken run ${partial.archive} is an archive now`)
+        break
+      case 'nothing-usable':
+        log.info(facts, `${host}: of the broken run ${partial.archive} nothing had come that could be kept`)
+        break
+      case 'set-aside':
+        log.error(facts, `${host}: ${partial.name} is not of this host and run, and was set aside`)
+        break
+      case 'busy':
+        log.warn(
+          facts,
+          `${host}: ${partial.name} is left alone, as the process that writes it still is there`,
+        )
+    }
+  }
 }

@@ -143,7 +143,28 @@ class HostRun {
     } catch (error) {
       this.fail(error)
       this.#recordFailure(id, generation)
+      // Who has asked it to end does not wait for that: the next run does it.
+      if (!signal.aborted && !lease.signal.aborted) await this.#keepWhatCame(lease)
     }
+  }
+
+  /** What came before the run broke becomes an archive, and the run an incomplete one that the next goes on from. */
+  async #keepWhatCame(lease: Lease): Promise<void> {
+    const { catalog } = this.#context
+    const runs = (await adoptArchives(this.#context, lease)).map((id) => catalog.run(id))
+    const kept = runs.find((run) => run?.startedAtMs === this.result.startedAtMs)
+    if (kept == null || kept.outcome === 'running') return
+    const { id, outcome, archive, counts, contentBytes } = kept
+    Object.assign(this.result, { run: id, outcome, counts, contentBytes })
+    if (!kept.broken) this.#lackNothing()
+    this.result.archive = archive && { ...archive, digest: Buffer.from(archive.digest).toString('hex') }
+  }
+
+  /** All had come, and only the last words were missing. */
+  #lackNothing(): void {
+    const { error } = this.result
+    this.result.error = null
+    this.#warn({ code: 'agent-gone', path: null, message: `all has come, but then: ${error?.message}` })
   }
 
   /**
@@ -226,7 +247,8 @@ class HostRun {
         observer: this.#collecting(id, base?.generation ?? id),
         baseline: base === null ? null : new Baseline(this.#context.catalog, base),
       })
-      await this.#refuseFaulty(received, writer)
+      const fault = summaryFault(received)
+      if (fault !== null) throw new ArchiveDiffersError(fault, writer.asidePath('mismatch'))
       this.#takeSummary(received)
       if (received.summary.outcome === 'failed') throw new NothingPackedError()
       // Of two processes that believe themselves at work, only one may leave an archive: the other's would build on the same.
@@ -237,16 +259,7 @@ class HostRun {
       await giveUp(writer, error)
       throw error
     }
-    await this.#removeStalePartials()
-  }
-
-  async #refuseFaulty(received: ReceivedRun, writer: ArchiveWriter): Promise<void> {
-    const fault = summaryFault(received)
-    if (fault === null) return
-    const path = await writer.setAside('mismatch')
-    throw new ProtocolError('message-malformed', `${fault}; what arrived was set aside as ${path}`, {
-      hint: 'Bytes were changed on their way or in memory. Run again; if it comes back, test the memory of both machines.',
-    })
+    await this.#removeOldPartials()
   }
 
   #takeSummary({ summary }: ReceivedRun): void {
@@ -281,18 +294,13 @@ class HostRun {
     }
   }
 
-  /** What earlier broken runs left is of no use after a good one; what was set aside stays for a while. */
-  async #removeStalePartials(): Promise<void> {
+  /** What was set aside stays for a while, for whoever wants to look at it. */
+  async #removeOldPartials(): Promise<void> {
     const { repository, now } = this.#context
     try {
       const { partials } = await listArchives(repository, this.#host.name)
-      const broken = partials.filter(({ reason }) => reason === null)
-      const aside = planStalePartials(
-        partials.filter(({ reason }) => reason !== null),
-        setAsideKeptMs,
-        now(),
-      )
-      await removePartials(repository, this.#host.name, [...broken, ...aside])
+      const aside = partials.filter(({ reason }) => reason !== null)
+      await removePartials(repository, this.#host.name, planStalePartials(aside, setAsideKeptMs, now()))
     } catch (error) {
       this.#warn({ code: 'partials-left', path: null, message: (error as Error).message })
     }
@@ -346,15 +354,38 @@ async function expectArchiveName(channel: Channel, request: MessageOf<'backup'>)
     throw new ProtocolError('message-malformed', `the agent names the archive ${name} instead of ${expected}`)
 }
 
+/** After these, what arrived is not to be relied on, whatever of it is well formed. */
+const distrustedAfter: ReadonlySet<string> = new Set([
+  'message-unknown',
+  'message-too-large',
+  'message-malformed',
+  'message-out-of-turn',
+  'wrong-host',
+])
+
 /**
- * What arrived stays as a partial archive, but for one that is worth nothing: without a file in it, or one that fills the
- * disk and so keeps others from being written.
+ * What arrived stays as a partial archive that the next run goes on from, but for what is not to be relied on, which is set
+ * aside to be looked at, and what is worth nothing: without a file in it, or one that fills the disk and so keeps others
+ * from being written.
  */
 async function giveUp(writer: ArchiveWriter, error: unknown): Promise<void> {
   const worthless =
-    error instanceof NothingPackedError || (error instanceof StorageError && error.code === 'disk-full')
+    writer.bytes === 0 ||
+    error instanceof NothingPackedError ||
+    (error instanceof StorageError && error.code === 'disk-full')
   if (worthless) await writer.discard()
+  else if (error instanceof ArchiveDiffersError) await writer.setAside('mismatch')
+  else if (error instanceof ProtocolError && distrustedAfter.has(error.code)) await writer.setAside('refused')
   else await writer.abandon()
+}
+
+/** What was packed and what arrived are not the same. */
+class ArchiveDiffersError extends ProtocolError {
+  constructor(fault: string, asidePath: string) {
+    super('message-malformed', `${fault}; what arrived is set aside as ${asidePath}`, {
+      hint: 'Bytes were changed on their way or in memory. Run again; if it comes back, test the memory of both machines.',
+    })
+  }
 }
 
 /** The agent is content, but there is nothing to keep. */

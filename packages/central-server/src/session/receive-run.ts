@@ -200,8 +200,6 @@ class RunReceiver {
     }
     if (!areEqual(summary.counts, this.#end.counts))
       throw new ProtocolError('message-malformed', 'the summary counts something else than the index')
-    if (this.#contentEnd > this.#assembly.tarBytes)
-      throw new ProtocolError('message-malformed', 'the index names content that was not sent')
     const assembled = this.#assembly.finish()
     if (this.#sink === null) return { summary, assembled: null }
     await this.#write(assembled.seekTable)
@@ -217,11 +215,16 @@ class RunReceiver {
     this.#index.accept(batch)
     if (batch.header !== null) this.#checkHeader(batch.header)
     for (const entry of batch.entries) this.#checkContent(entry)
+    this.#checkReach(batch.membersEnd ?? 0)
+    if (batch.end?.broken === true)
+      throw new ProtocolError('message-malformed', 'the index is of a run that was broken off')
     this.#end = batch.end
     this.#observer.onEntries?.(batch.entries, batch.gone)
   }
 
   #checkHeader(header: ArchiveHeader): void {
+    if (header.repack !== null)
+      throw new ProtocolError('message-malformed', 'the index is of an archive that was packed anew')
     const { host, kind = header.kind, base = header.base, startedAtMs = header.startedAtMs } = this.#requested
     if (header.host !== host)
       throw new ProtocolError('wrong-host', `the index is of host ${header.host}, not of ${host}`)
@@ -240,6 +243,16 @@ class RunReceiver {
         throw new ProtocolError('message-malformed', message)
       }
     }
+  }
+
+  /** If the run breaks off behind this batch, the archive is cut here. */
+  #checkReach(membersEnd: number): void {
+    if (this.#sink === null || (membersEnd >= this.#contentEnd && membersEnd <= this.#assembly.tarBytes))
+      return
+    throw new ProtocolError(
+      'message-malformed',
+      `the index says that its members end at byte ${membersEnd} of ${this.#assembly.tarBytes}, and its content at ${this.#contentEnd}`,
+    )
   }
 
   async #write(bytes: Buffer): Promise<void> {

@@ -49,6 +49,11 @@ export class ArchiveWriter {
     return this.#file.partialPath
   }
 
+  /** What `setAside` would make of it. */
+  asidePath(reason: string): string {
+    return this.#file.asidePath(reason)
+  }
+
   /** Appends all of `bytes`, which the caller may reuse once the promise has settled. */
   async write(bytes: Uint8Array): Promise<void> {
     await withStorageErrors(`write ${this.partialPath}`, () => this.#file.write(bytes))

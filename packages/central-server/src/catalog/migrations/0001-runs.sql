@@ -23,6 +23,8 @@ CREATE TABLE runs (
   digest         BLOB CHECK (digest IS NULL OR length(digest) = 32),
   content_bytes  INTEGER NOT NULL DEFAULT 0,
   archive_bytes  INTEGER NOT NULL DEFAULT 0,
+  -- 1: broken off; the archive has the beginning of what was selected
+  broken         INTEGER NOT NULL DEFAULT 0,
   -- JSON object: what was counted, by name
   counts         TEXT NOT NULL DEFAULT '{}',
   warning_count  INTEGER NOT NULL DEFAULT 0,
