@@ -16,7 +16,7 @@ import { type ChosenWork, type Stage, type Work, works } from './works.ts'
 export interface BenchOptions {
   works: readonly ChosenWork[]
   peers: readonly PeerName[]
-  /** Measured runs of each peer in each work, after one that is not; of slow ones, three at most. */
+  /** Measured runs of each peer in each work, after one that is not; fewer of slow ones. */
   rounds: number
   scale: number
   /** Empties the page cache before each run. For root only. */
@@ -26,9 +26,9 @@ export interface BenchOptions {
   programs: Programs
 }
 
-/** Whoever takes longer than this in the warm-up is slow, and has fewer rounds: the whole is to be done in a coffee break. */
-const slowSeconds = 6
-const roundsOfSlow = 3
+/** Peers that are slow in the warm-up have as many rounds as fit into this, so that the whole is done in a quarter of an hour. */
+const secondsPerPeer = 30
+const roundsMin = 2
 
 export type Say = (line: string) => void
 
@@ -88,21 +88,21 @@ async function runWork(
   const measured = new Map<string, Measurement[]>(able.map(({ name }) => [name, []]))
   try {
     await work.setUp?.(stage, able)
+    const roundsOf = new Map<Peer, number>()
     // Round 0 warms up.
-    const slow = new Set<Peer>()
     for (let round = 0; round <= rounds; round++) {
       work.change?.(stage)
       for (const peer of able) {
-        if (slow.has(peer) && round > roundsOfSlow) continue
+        if (round > (roundsOf.get(peer) ?? rounds)) continue
         await work.prepare?.(stage, peer)
         settle(cold)
         const run = await runner.measure(work.command(stage, peer), peer.daemons(stage.tree))
         if (round > 0) measured.get(peer.name)!.push(run)
         else {
           work.prove?.(stage, peer)
-          if (run.seconds > slowSeconds) slow.add(peer)
+          roundsOf.set(peer, Math.min(rounds, Math.max(roundsMin, Math.round(secondsPerPeer / run.seconds))))
         }
-        const title = round === 0 ? 'warm-up' : `${round}/${rounds}`
+        const title = round === 0 ? 'warm-up' : `${round}/${roundsOf.get(peer)}`
         say(`${chosen.name} ${title} ${peer.name}: ${run.seconds.toFixed(2)} s`)
       }
     }

@@ -33,7 +33,7 @@ export const help = `Measures central-backup beside tar, ssh, rsync, borg and re
                   and the same on other trees: full-million. A work without its tree, like full, is all usual ones of it
   --peer LIST     ours and these: ${peerNames.filter((name) => name !== 'ours').join(', ')};
                   without the option, all but borg-ssh
-  --rounds N      measured runs of each, after a warm-up (5); at most 3 of those that are slow
+  --rounds N      measured runs of each, after a warm-up (5); fewer of those that take long
   --scale N       trees of this share of their size, to try the bench itself: 0.01
   --cold          empty the page cache before each run (root only)
   --dir DIR       where trees are made once and kept, and backups are made (${join(tmpdir(), 'central-backup-bench')})
