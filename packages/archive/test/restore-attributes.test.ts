@@ -15,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import {
   type BytePath,
@@ -36,7 +37,7 @@ import {
   removeXattr,
   writeXattr,
 } from './object-attributes.ts'
-import { archiveName, packTree, sourceOf, TemporaryFolder } from './tree.ts'
+import { archiveName, describeTree, packTree, sourceOf, TemporaryFolder } from './tree.ts'
 
 const lacks = lacksAttributes(tmpdir(), 'trusted') || lacksAttributes(tmpdir(), 'flags')
 const { immutable, 'append-only': appendOnly, nodump, noatime, dirsync } = inodeFlags
@@ -357,4 +358,78 @@ test('what a file system cannot hold is told once a kind, with a count and examp
   }
   // The mask of the ACL is in the bits of the group: without the ACL, the group would get what others were given.
   assert.equal(statSync(scene.restored('a')).mode & 0o777, 0o640)
+})
+
+test('without root, what can be set is set, the rest is told, and a second restore finds nothing to do', {
+  skip: lacks,
+}, async (t) => {
+  const nobody = { uid: 65_534, gid: 65_534 }
+  const reads = spawnSync(process.execPath, ['--check', import.meta.filename], nobody)
+  if (reads.status !== 0) return t.skip('this checkout lies where other users cannot read it')
+  using scene = new Scene()
+  chmodSync(scene.path, 0o755)
+  chownSync(scene.at('target'), nobody.uid, nobody.gid)
+  for (const name of ['program', 'of-nobody', 'sealed']) writeFileSync(scene.source(name), 'content')
+  chownSync(scene.source('of-nobody'), nobody.uid, nobody.gid)
+  chmodSync(scene.source('program'), 0o4755)
+  writeXattr(scene.source('program'), 'security.capability', netRawCapability)
+  for (const name of ['program', 'of-nobody']) {
+    writeXattr(scene.source(name), 'user.a', 'value')
+    writeXattr(scene.source(name), 'trusted.a', 'value')
+    writeXattr(scene.source(name), 'system.posix_acl_access', acl)
+  }
+  changeFlags(scene.source('of-nobody'), nodump)
+  changeFlags(scene.source('sealed'), immutable)
+  await scene.pack()
+  const restore = (): RestoreReport => {
+    const script = join(import.meta.dirname, 'restore-as.ts')
+    const args = [script, scene.at(archiveName), scene.at('target')]
+    const { stdout, stderr } = spawnSync(process.execPath, args, { ...nobody, encoding: 'utf8' })
+    return JSON.parse(stdout || assert.fail(stderr))
+  }
+  const first = restore()
+  for (const kind of ['damaged', 'failed', 'kept'] as const) assert.deepEqual(first[kind].listed, [])
+  const { owner: _, ...notSet } = first.notSet
+  const counts = Object.fromEntries(Object.entries(notSet).map(([kind, { count }]) => [kind, count]))
+  assert.deepEqual(counts, { capabilities: 1, flags: 1, mode: 1, xattrs: 2 })
+  for (const name of ['program', 'of-nobody'])
+    assert.deepEqual([...readXattrs(scene.restored(name)).keys()], ['system.posix_acl_access', 'user.a'])
+  assert.equal(statSync(scene.restored('program')).mode & 0o7000, 0)
+  assert.equal(flagsOf(scene.restored('of-nobody')), nodump)
+
+  const second = restore()
+  for (const kind of ['damaged', 'failed', 'kept'] as const) assert.deepEqual(second[kind].listed, [])
+  assert.deepEqual(second.restored.files, 0)
+})
+
+test('attributes are never given to an object that was planted in place of one like it', {
+  skip: lacks,
+}, async () => {
+  using scene = new Scene()
+  for (const name of ['owned', 'labelled', 'sealed']) writeFileSync(scene.source(name), 'content')
+  chownSync(scene.source('owned'), 1000, 1000)
+  writeXattr(scene.source('labelled'), 'trusted.a', 'value')
+  for (const name of ['owned', 'labelled', 'sealed']) utimesSync(scene.source(name), 1, 1_000_000_000)
+  await scene.pack()
+  // Files of root, of the same size and time, that somebody has made names of in the target; one is immutable.
+  mkdirSync(scene.restored(), { recursive: true })
+  mkdirSync(scene.at('outside'))
+  for (const name of ['owned', 'labelled', 'sealed']) {
+    const victim = scene.at('outside', name)
+    writeFileSync(victim, 'secrets', { mode: 0o600 })
+    utimesSync(victim, 1, 1_000_000_000)
+    linkSync(victim, scene.restored(name))
+  }
+  changeFlags(scene.at('outside/sealed'), immutable)
+  const before = describeTree(scene.at('outside'))
+  for (const overwrite of ['never', 'older', 'always'] as const) {
+    await scene.restore({ overwrite })
+    assert.deepEqual(describeTree(scene.at('outside')), before)
+    for (const name of ['owned', 'labelled', 'sealed'])
+      assert.deepEqual(readXattrs(scene.at('outside', name)), new Map())
+    assert.equal(flagsOf(scene.at('outside/sealed')), immutable)
+  }
+  assert.equal(statSync(scene.restored('owned')).uid, 1000)
+  assert.equal(readFileSync(scene.restored('sealed'), 'utf8'), 'content')
+  assert.notEqual(statSync(scene.restored('sealed')).ino, statSync(scene.at('outside/sealed')).ino)
 })
