@@ -602,7 +602,7 @@ function pointsInto(archiveOf: (base: string) => string): Script {
 }
 
 const hello = { type: 'hello', protocol: 1, software: 'fake-agent 1', role: 'host' } as const
-const welcome = { type: 'welcome' as const, policy: { read: [] }, localCopy: false }
+const welcome = { type: 'welcome' as const, policy: { read: [], restore: [] }, localCopy: false }
 
 function skippable(payload: Buffer): Buffer {
   const header = Buffer.alloc(8)

@@ -107,5 +107,10 @@ export async function greet(channel: Channel, name: string): Promise<void> {
   await channel.send({ type: 'hello', protocol: 1, software: 'fake-agent 1', role: 'host', name })
   await channel.receive(['hello'])
   await channel.receive(['authenticate'])
-  await channel.send({ type: 'welcome', name, policy: { read: [Buffer.from('/')] }, localCopy: false })
+  await channel.send({
+    type: 'welcome',
+    name,
+    policy: { read: [Buffer.from('/')], restore: [] },
+    localCopy: false,
+  })
 }

@@ -1,5 +1,6 @@
 import binding from 'zstd-napi/binding.js'
 import { ArchiveError } from './errors.ts'
+import { freeBuffer } from './free-buffer.ts'
 import { compressedBytesMax, frameBytesMax, windowBytesMax } from './limits.ts'
 
 /** Frames of RFC 8878: what an archive is made of. Everything here is synchronous and knows bytes only. */
@@ -170,6 +171,7 @@ export function compressFrame(content: Uint8Array, level = 3): Buffer {
   const bound = Buffer.allocUnsafeSlow(compressedBytesMax(content.length))
   const frame = Buffer.allocUnsafeSlow(context.compress2(bound, content))
   frame.set(bound.subarray(0, frame.length))
+  freeBuffer(bound)
   return frame
 }
 

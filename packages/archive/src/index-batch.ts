@@ -200,9 +200,14 @@ export function encodeIndexBatch(
 /**
  * Reads a batch and checks it against every rule of the format, so that what comes out can be trusted to be what its
  * types say, with safe paths in strictly ascending order. Throws an `ArchiveError`. Digests and values of extended
- * attributes are views of `bytes`. `kind` is `listing` for what a dry run sends: entries without their content.
+ * attributes are views of `bytes`. `kind` is `listing` for what a dry run sends: entries without their content. `order` is
+ * `any` for entries that do not stand in an archive, but are streamed in another order.
  */
-export function decodeIndexBatch(bytes: Uint8Array, kind: IndexKind = 'archive'): IndexBatch {
+export function decodeIndexBatch(
+  bytes: Uint8Array,
+  kind: IndexKind = 'archive',
+  order: 'ascending' | 'any' = 'ascending',
+): IndexBatch {
   if (bytes.length > indexBatchBytesMax) {
     throw new ArchiveError('index-invalid', `a batch of ${bytes.length} bytes is over ${indexBatchBytesMax}`)
   }
@@ -220,7 +225,7 @@ export function decodeIndexBatch(bytes: Uint8Array, kind: IndexKind = 'archive')
     keysLeft--
   }
   expectKey(reader, 'entries')
-  const entries = readEntries(reader, archives, kind)
+  const entries = readEntries(reader, archives, kind, order === 'ascending')
   let gone: Gone[] = []
   if (reader.key('gone')) {
     gone = readGone(reader)
@@ -249,13 +254,18 @@ function readVersion(reader: MsgpackReader): void {
   throw new ArchiveError('index-invalid', message, { hint })
 }
 
-function readEntries(reader: MsgpackReader, archives: readonly string[], kind: IndexKind): Entry[] {
+function readEntries(
+  reader: MsgpackReader,
+  archives: readonly string[],
+  kind: IndexKind,
+  ascending: boolean,
+): Entry[] {
   const count = reader.array(indexBatchBytesMax, 'entries')
   const entries: Entry[] = []
   let previous = '' as BytePath
   for (let i = 0; i < count; i++) {
     const entry = readRow(reader, archives, kind)
-    if (comparePaths(entry.path, previous) <= 0) throw outOfOrder(entry.path, previous)
+    if (ascending && comparePaths(entry.path, previous) <= 0) throw outOfOrder(entry.path, previous)
     previous = entry.path
     entries.push(entry)
   }

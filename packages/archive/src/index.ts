@@ -38,9 +38,10 @@ export * from './reader.ts'
 export { ContentCheck } from './restore/content-check.ts'
 export { ContentReader } from './restore/content-reader.ts'
 export { type Action, type Overwrite, overwrites } from './restore/decision.ts'
-export { type PlannedStep, planRestore } from './restore/plan-restore.ts'
+export { type PlannedStep, planRestore, RestorePlanner } from './restore/plan-restore.ts'
 export type {
   RestoreObserver,
+  RestorePhase,
   RestoreProblem,
   RestoreProgress,
   RestoreReport,

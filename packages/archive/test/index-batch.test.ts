@@ -492,6 +492,20 @@ test('paths ascend within a batch and from one to the next', () => {
   )
 })
 
+test('entries that are streamed in another order keep to all rules but that one', () => {
+  const entries = ['b', 'a', 'c'].map((path) => entry(path, { type: 'directory' }))
+  const batch = encodeIndexBatch({ header: null, entries, gone: [], end: null })
+  assert.deepEqual(decodeIndexBatch(batch, 'archive', 'any').entries, entries)
+  assert.throws(() => decodeIndexBatch(batch), { code: 'index-order' })
+  const unsafe = encodeIndexBatch({
+    header: null,
+    entries: [entry('../a', { type: 'fifo' })],
+    gone: [],
+    end: null,
+  })
+  assert.throws(() => decodeIndexBatch(unsafe, 'archive', 'any'), { code: 'index-invalid' })
+})
+
 test('paths that are gone ascend on their own, and in an incremental index only', () => {
   const batch = (entries: string[], gone: string[]): IndexBatch => ({
     header: null,

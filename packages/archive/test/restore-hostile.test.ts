@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
+  existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -14,7 +15,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { ArchiveError, type Entry, type Overwrite, restoreTree } from '../src/index.ts'
+import { ArchiveError, type Entry, type Overwrite, planRestore, restoreTree } from '../src/index.ts'
 import { bytes, file, type Member, other } from './sample.ts'
 import { archiveName, describeTree, isRoot, ListSource, packTree, TemporaryFolder } from './tree.ts'
 
@@ -333,4 +334,32 @@ test('a target that is full ends the restore with what to do, and a larger one g
   } finally {
     execFileSync('umount', [target])
   }
+})
+
+test('links on the way from a target to the folder below it that is restored to are never followed', async () => {
+  using folder = new TemporaryFolder()
+  const { target, outside, untouched } = site(folder)
+  symlinkSync(outside, `${target}/link`)
+  symlinkSync('../outside', `${target}/up`)
+  symlinkSync('.', folder.at('alias'))
+  const source = sourceOf([file('a', 'restored')])
+  for (const path of ['link', 'link/folder', 'link/new', 'up', 'up/folder']) {
+    const subfolder = bytes(path)
+    const refusal = { name: 'ArchiveError', code: 'restore-failed', message: /links are not followed/ }
+    await assert.rejects(restoreTree(source, target, { subfolder, overwrite: 'always' }), refusal)
+    assert.throws(() => [...planRestore(source, target, 'always', false, subfolder)], refusal)
+  }
+  untouched()
+  // Links above the target are the word of whoever restores.
+  const subfolder = bytes('new/folder')
+  assert.deepEqual(
+    [...planRestore(source, folder.at('alias/target'), 'never', false, subfolder)].map(
+      ({ action }) => action,
+    ),
+    ['create'],
+  )
+  assert.ok(!existsSync(`${target}/new`))
+  await restoreTree(source, folder.at('alias/target'), { subfolder })
+  assert.equal(readFileSync(`${target}/new/folder/a`, 'utf8'), 'restored')
+  assert.equal(lstatSync(`${target}/new`).mode & 0o777, 0o700)
 })

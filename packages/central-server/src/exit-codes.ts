@@ -108,6 +108,7 @@ const exitOfError: Readonly<Record<ErrorCode, ExitName>> = {
   'policy-denied': 'failed',
   'request-invalid': 'usage',
   'source-failed': 'failed',
+  'target-failed': 'failed',
   internal: 'failed',
 }
 

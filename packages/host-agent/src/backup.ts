@@ -9,6 +9,7 @@ import {
   Packing,
   type PackWarning,
   type Part,
+  type RestoreReport,
   textFromBytes,
 } from '@central-backup/archive'
 import {
@@ -18,6 +19,7 @@ import {
   ProtocolError,
   storedMsMax,
 } from '@central-backup/protocol'
+import { sendLastWord } from './last-word.ts'
 import { LeftOutReports } from './left-out-reports.ts'
 import { LocalCopy } from './local-copy.ts'
 import { ProgressReports } from './progress-reports.ts'
@@ -32,8 +34,12 @@ type Request = MessageOf<'backup' | 'check'>
 
 /** What a session came to, for the log. */
 export interface SessionReport {
-  request: 'backup' | 'check' | 'none'
+  request: 'backup' | 'check' | 'restore' | 'none'
   outcome: string
+  /** Where a restore went, and the host whose backup it is. */
+  target?: string
+  source?: string
+  restored?: RestoreReport['restored']
   archive?: string
   archiveBytes?: number
   localCopy?: string
@@ -266,15 +272,6 @@ async function confirm(
     localCopy: { kept: failure === null, name, ...(failure && { error: failure.message }) },
   })
   return failure === null ? 'kept' : 'failed'
-}
-
-/** The server hangs up as soon as it has read it, which can be before this side knows that it was sent. */
-async function sendLastWord(channel: Channel, word: MessageOf<'finished'>): Promise<void> {
-  try {
-    await channel.send(word)
-  } catch (error) {
-    if (!(error instanceof ProtocolError) || error.code !== 'connection-lost') throw error
-  }
 }
 
 /** The server is told what of the host's own troubles concerns it. */

@@ -1,5 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { lstatSync, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { identityFromAltNames } from '@central-backup/protocol'
 import type { Problem } from './errors.ts'
 import { type AgentSettings, inspectSettings } from './settings.ts'
@@ -29,8 +30,25 @@ export function checkHost(settingsFile: string, uid: number, nowMs: number): Che
     warnings: [],
     certificateExpiresAtMs: null,
   }
-  if (settings !== null) checkCertificates(settings, nowMs, report)
+  if (settings !== null) {
+    checkCertificates(settings, nowMs, report)
+    for (const folder of settings.allow.restore) checkRestoreFolder(folder, report)
+  }
   return report
+}
+
+/** Others that can look into a folder find there what a server puts into it: set-user-id programs and devices, too. */
+function checkRestoreFolder(folder: string, { warnings }: CheckReport): void {
+  const status = lstatSync(folder, { throwIfNoEntry: false })
+  if (!status?.isDirectory()) {
+    const found = status === undefined ? 'is not there' : 'is no folder, or a link to one'
+    warnings.push(`${folder}, which allow.restore names, ${found}: nothing can be restored to it`)
+  } else if ((status.mode & 0o011) !== 0 && resolve(folder) !== '/') {
+    warnings.push(
+      `${folder}, which allow.restore names, is open to others: they can run what a server restores there with ` +
+        'set-user-id bits. Close it (chmod 700), unless it is in use on this host',
+    )
+  }
 }
 
 function checkCertificates(settings: AgentSettings, nowMs: number, report: CheckReport): void {

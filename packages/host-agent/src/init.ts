@@ -98,6 +98,8 @@ key = "host.key"
 [allow]
 # What the server may read, whatever it asks for: these paths and all that is below them.
 read = ["/"]
+# Folders that the server may restore to. As root: whoever may restore to "/" or "/etc" is root here.
+# restore = ["/srv/restore"]
 
 # [local_copy]
 # Keep the newest archives on this host too.

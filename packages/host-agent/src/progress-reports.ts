@@ -1,12 +1,12 @@
 import type { BytePath, PackingProgress } from '@central-backup/archive'
-import { type Channel, type Phase, progressIntervalMs } from '@central-backup/protocol'
+import { type Channel, type Phase, progressIntervalMs, type RestorePhase } from '@central-backup/protocol'
 import { absolutePath } from './warnings.ts'
 
 /** Tells the server every few seconds how far the agent is, so that it knows that it is at work. */
 export class ProgressReports {
   readonly #channel: Channel
   readonly #timer: NodeJS.Timeout
-  #phase: Phase = 'select'
+  #phase: Phase | RestorePhase = 'select'
   #source: () => PackingProgress = () => ({ entries: 0, contentBytes: 0, path: '' as BytePath })
   #underWay = false
 
@@ -15,7 +15,7 @@ export class ProgressReports {
     this.#timer = setInterval(() => this.#report(), progressIntervalMs / 5)
   }
 
-  enter(phase: Phase, source = this.#source): void {
+  enter(phase: Phase | RestorePhase, source = this.#source): void {
     this.#phase = phase
     this.#source = source
   }

@@ -12,6 +12,7 @@ import type { Logger } from 'pino'
 import type { Agent } from './agent.ts'
 import { backUp, type SessionReport } from './backup.ts'
 import { allowedPaths } from './policy.ts'
+import { restore } from './restore/restore.ts'
 import type { AgentSettings } from './settings.ts'
 import { software } from './version.ts'
 
@@ -65,7 +66,10 @@ async function converse(session: Session): Promise<SessionReport> {
     await channel.send({
       type: 'welcome',
       name: settings.name,
-      policy: { read: settings.allow.read.map((path) => Buffer.from(path)) },
+      policy: {
+        read: settings.allow.read.map((path) => Buffer.from(path)),
+        restore: settings.allow.restore.map((path) => Buffer.from(path)),
+      },
       localCopy: settings.localCopy !== null,
     })
     const request = await receiveRequest(channel)
@@ -76,6 +80,7 @@ async function converse(session: Session): Promise<SessionReport> {
         `this is ${settings.name}, and the request is for ${request.host}`,
       )
     }
+    if (request.type === 'restore') return await restore(session, request)
     return await backUp(session, request, allowedPaths(settings))
   } finally {
     agent.sessions--
@@ -102,7 +107,7 @@ async function greet({ channel, settings, server }: Session): Promise<void> {
 /** `null` where the server only wanted to know whether all is well, and went. */
 async function receiveRequest(channel: Channel) {
   try {
-    return await channel.receive(['backup', 'check'], { timeoutMs: requestMsMax })
+    return await channel.receive(['backup', 'check', 'restore'], { timeoutMs: requestMsMax })
   } catch (error) {
     if (error instanceof ProtocolError && error.code === 'connection-lost') return null
     throw error

@@ -52,6 +52,10 @@ export const sectionSchemas = {
         .array(absolutePath, 'a list of absolute paths')
         .max(pathsMax, `at most ${pathsMax} paths`)
         .default(['/']),
+      restore: z
+        .array(absolutePath, 'a list of absolute paths')
+        .max(pathsMax, `at most ${pathsMax} paths`)
+        .default([]),
     },
     section,
   ),

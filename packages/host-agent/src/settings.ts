@@ -20,6 +20,8 @@ export interface AgentSettings {
   allow: {
     /** Absolute paths: what is at or below one of them may be read by the server. */
     read: string[]
+    /** Absolute paths of folders: at and below them the server may restore. None, if not given. */
+    restore: string[]
   }
   /** Where archives are kept on this host too, and how many of them; `null` for none. */
   localCopy: { directory: string; keep: number } | null

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { before, test } from 'node:test'
 import { createAuthority, type TestAuthority } from '../../protocol/test/certificates.ts'
 import { checkHost } from '../src/check.ts'
@@ -103,4 +103,24 @@ test('problems are 2 and, with --json, data', async () => {
   assert.equal(problems.length, 1)
   assert.equal(problems[0].file, folder.at('host.crt'))
   assert.ok(!stdout.includes(readFileSync(folder.at('host.key'), 'utf8').split('\n')[1]!))
+})
+
+test('folders that may be restored to are warned of where they are missing, links, or open to others', async () => {
+  using folder = new HostFolder(await authority.host('web1', { notAfterDays: 365 }))
+  mkdirSync(folder.at('closed'), { mode: 0o700 })
+  mkdirSync(folder.at('open'), { mode: 0o755 })
+  symlinkSync('closed', folder.at('link'))
+  const folders = ['closed', 'open', 'link', 'missing'].map((name) => folder.at(name))
+  const text = readFileSync(folder.settings, 'utf8')
+  writeFileSync(folder.settings, `${text}[allow]\nrestore = ${JSON.stringify([...folders, '/'])}\n`)
+  const { problems, warnings } = folder.check()
+  assert.deepEqual(problems, [])
+  const restoring = warnings.filter((warning) => warning.includes('allow.restore'))
+  assert.deepEqual(
+    restoring.map((warning) => warning.split(/[,:]/)[0]),
+    folders.slice(1),
+  )
+  assert.match(restoring[0]!, /open to others/)
+  assert.match(restoring[1]!, /a link to one/)
+  assert.match(restoring[2]!, /not there/)
 })

@@ -50,7 +50,7 @@ test('settings have defaults, and paths are those beside them', () => {
     certificate: folder.at('etc/host.crt'),
     key: folder.at('etc/host.key'),
   })
-  assert.deepEqual(settings.allow, { read: ['/'] })
+  assert.deepEqual(settings.allow, { read: ['/'], restore: [] })
   assert.equal(settings.localCopy, null)
   assert.equal(settings.limits.sessions, 4)
   assert.equal(settings.limits.cpuNice, 10)
@@ -64,6 +64,7 @@ listen = ["127.0.0.1:1", "[::1]:2"]
 key = "/etc/ssl/host.key"
 [allow]
 read = ["/etc", "/home"]
+restore = ["/srv/restore"]
 [local_copy]
 directory = "/var/backups"
 keep = 2
@@ -82,7 +83,7 @@ level = "debug"
     { address: '::1', port: 2 },
   ])
   assert.equal(settings!.tls.key, '/etc/ssl/host.key')
-  assert.deepEqual(settings!.allow.read, ['/etc', '/home'])
+  assert.deepEqual(settings!.allow, { read: ['/etc', '/home'], restore: ['/srv/restore'] })
   assert.deepEqual(settings!.localCopy, { directory: '/var/backups', keep: 2 })
   assert.equal(settings!.limits.cpuNice, 19)
   assert.deepEqual(settings!.log, { file: '/etc/x/log', level: 'debug' })
@@ -103,6 +104,7 @@ listen = "localhost:7911"
 password_hash = "secret in clear"
 [allow]
 read = ["etc", "/a/../b"]
+restore = ["srv"]
 [limits]
 sessions = 0
 sesions = 4
@@ -117,6 +119,7 @@ level = "loud"
     /^\/f\.toml: password_hash: found something else; expected an argon2id hash/,
     /^\/f\.toml: allow\.read\[0\]: found "etc"; expected an absolute path/,
     /^\/f\.toml: allow\.read\[1\]: found "\/a\/\.\.\/b"; expected a path without '\.\.'/,
+    /^\/f\.toml: allow\.restore\[0\]: found "srv"; expected an absolute path/,
     /^\/f\.toml: limits\.sessions: found 0; expected an integer from 1 to 64/,
     /^\/f\.toml: limits\.sesions: found an unknown key; expected one of sessions,/,
     /^\/f\.toml: log\.level: found "loud"; expected one of error, warn, info, debug/,

@@ -121,6 +121,10 @@ export const protocolErrors = {
     message: 'the host could not read what it was asked for',
     hint: 'Look at the log of the agent: a disk that fails, or a mount that hangs.',
   },
+  'target-failed': {
+    message: 'the host could not write what it was to restore',
+    hint: 'Look at the log of the agent: a full disk, one that is read-only, or a mount that hangs.',
+  },
   internal: {
     message: 'an internal error',
     hint: 'Look at the log of the side that reports it; it is a bug, and worth a report.',

@@ -23,6 +23,9 @@ export {
   type Phase,
   phases,
   protocolVersion,
+  type RestoreCounts,
+  type RestorePhase,
+  restorePhases,
   type SelectionPath,
   type SelectionRules,
 } from './messages.ts'

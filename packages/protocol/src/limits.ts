@@ -26,7 +26,7 @@ export const controlPayloadBytesMax = 1 * MiB
 /** Payload of what may come from a peer that has not yet proven its password: `hello`, `authenticate`, `error`. */
 export const unauthenticatedPayloadBytesMax = 64 * KiB
 
-/** Nesting of maps and arrays in a control payload; no message of version 1 needs more than 3. */
+/** Nesting of maps and arrays in a control payload; no message of version 1 needs more than 4. */
 export const payloadDepthMax = 8
 
 /** Values in one control payload: each map, array, key and scalar counts. Bounds the memory it decodes to. */
@@ -49,6 +49,31 @@ export const markerBytesMax = 255
 
 /** One path or pattern. The archive has the same limit for the paths of its entries. */
 export const pathBytesMax = 256 * KiB
+
+/** Passes over the entries that an agent may ask for in one restore; it needs six. */
+export const restorePassesMax = 64
+
+/** Entries of one pass. They are not kept: this ends a pass that would never end. */
+export const restoreEntriesMax = 1_000_000_000
+
+/** Paths whose content, or whose first names, are asked for in one message. */
+export const restorePathsMax = 1024
+
+/** Requests for entries and content that an agent may have under way at a time. */
+export const restoreRequestsMax = 8
+
+/** Steps of a dry run in one message. */
+export const planStepsMax = 1000
+
+/** Kinds of things that a restore could not set, and paths that are named for each. */
+export const notSetKindsMax = 32
+export const notSetExamplesMax = 5
+
+/** Owners with other numbers that a restore tells of. */
+export const mappedOwnersMax = 1000
+
+/** Name of a user or a group: LOGIN_NAME_MAX of Linux. */
+export const ownerNameBytesMax = 256
 
 /** `warning` messages of one session. What comes after is only counted, in one last warning. */
 export const warningsMax = 10_000
@@ -118,6 +143,15 @@ export const requestMsMax = 5 * minuteMs
  * way, to go over a slow line and be written.
  */
 export const baselineMsMax = 15 * minuteMs
+
+/**
+ * From a request of a restoring agent to its answer, each message of it: the server sorts its catalog or reads its
+ * archives, and then the answer goes over a slow line.
+ */
+export const restoreAnswerMsMax = 15 * minuteMs
+
+/** The end of a restore, when the host's kernel writes to disk what was restored, and nothing else gets on. */
+export const restoreSyncMsMax = 30 * minuteMs
 
 /** From `summary` to `stored`, in silence: the time for fsync, index and catalog. */
 export const storedMsMax = 10 * minuteMs

@@ -16,11 +16,17 @@ import {
   dataPayloadBytesMax,
   excludesMax,
   leftOutBatchMax,
+  mappedOwnersMax,
   markerBytesMax,
   markersMax,
+  notSetExamplesMax,
+  notSetKindsMax,
+  ownerNameBytesMax,
   passwordCharsMax,
   pathBytesMax,
   pathsMax,
+  planStepsMax,
+  restorePathsMax,
   ruledPathsMax,
   softwareCharsMax,
   unauthenticatedPayloadBytesMax,
@@ -40,6 +46,33 @@ export type Outcome = (typeof outcomes)[number]
 export const phases = ['prepare', 'select', 'pack', 'finish'] as const
 export type Phase = (typeof phases)[number]
 
+/**
+ * What an agent is doing in a restore: telling what it would do; making folders, files, links; setting attributes of
+ * folders; waiting until all is on disk.
+ */
+export const restorePhases = ['plan', 'folders', 'files', 'links', 'attributes', 'sync'] as const
+export type RestorePhase = (typeof restorePhases)[number]
+
+/** What becomes of something else that stands where an entry belongs. */
+export const overwrites = ['never', 'older', 'always'] as const
+
+/** Orders of entries; `content` is the one in which their content lies in archives. */
+export const entryOrders = ['path', 'path-descending', 'content'] as const
+
+export const entryTypes = [
+  'file',
+  'directory',
+  'symlink',
+  'hardlink',
+  'fifo',
+  'socket',
+  'character-device',
+  'block-device',
+] as const
+
+/** What a dry run would do for an entry. */
+export const restoreActions = ['create', 'replace', 'update', 'keep', 'equal'] as const
+
 const name = z.string().regex(namePattern)
 const code = z.string().regex(new RegExp(`^[a-z][a-z0-9-]{0,${codeCharsMax - 1}}$`))
 const archiveName = z.string().regex(new RegExp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,${archiveNameCharsMax - 1}}$`))
@@ -54,6 +87,7 @@ const bytes = (max: number, min = 1) =>
 const path = bytes(pathBytesMax)
 const digest = bytes(32, 32)
 const paths = z.array(path).max(pathsMax)
+const restorePaths = z.array(path).min(1).max(restorePathsMax)
 const marker = bytes(markerBytesMax).refine(isFileName, 'expected the name of a file')
 const exclude = z.array(path).max(excludesMax)
 const rules = {
@@ -114,6 +148,44 @@ const countsSchema = z.strictObject({
   contentBytes: count,
 })
 
+const restoreReportSchema = z.strictObject({
+  restored: z.strictObject({
+    files: count,
+    directories: count,
+    symlinks: count,
+    hardlinks: count,
+    specials: count,
+  }),
+  contentBytes: count,
+  equal: count,
+  damaged: count,
+  failed: count,
+  kept: count,
+  notSet: z
+    .array(
+      z.strictObject({ kind: code, count, reason: text, examples: z.array(path).max(notSetExamplesMax) }),
+    )
+    .max(notSetKindsMax),
+  mapped: z
+    .array(
+      z.strictObject({
+        kind: z.enum(['user', 'group']),
+        name: bytes(ownerNameBytesMax),
+        from: count,
+        to: count,
+        count,
+      }),
+    )
+    .max(mappedOwnersMax),
+})
+
+const planStep = z.strictObject({
+  path,
+  type: z.enum(entryTypes),
+  action: z.enum(restoreActions),
+  bytes: count,
+})
+
 /** What a run met, by kind; `contentBytes` is the content of its regular files. */
 export type Counts = z.infer<typeof countsSchema>
 
@@ -131,7 +203,11 @@ const schemas = {
     name,
   }),
   authenticate: z.strictObject({ password: z.string().max(passwordCharsMax) }),
-  welcome: z.strictObject({ name, policy: z.strictObject({ read: paths }), localCopy: z.boolean() }),
+  welcome: z.strictObject({
+    name,
+    policy: z.strictObject({ read: paths, restore: paths }),
+    localCopy: z.boolean(),
+  }),
   error: z.strictObject({ code, message: text, hint: text.optional() }),
   backup: z
     .strictObject({
@@ -157,7 +233,7 @@ const schemas = {
     count: z.int().positive().optional(),
   }),
   progress: z.strictObject({
-    phase: z.enum(phases),
+    phase: z.enum([...phases, ...restorePhases]),
     entries: count,
     contentBytes: count,
     path: path.nullable(),
@@ -177,7 +253,30 @@ const schemas = {
   finished: z.strictObject({
     localCopy: z.strictObject({ kept: z.boolean(), name: archiveName, error: text.optional() }).nullable(),
   }),
+  restore: z.strictObject({
+    host: name,
+    source: name,
+    startedAtMs: timeMs,
+    target: path,
+    overwrite: z.enum(overwrites),
+    numericIds: z.boolean(),
+    dryRun: z.boolean(),
+  }),
+  'restore-entries': z.strictObject({
+    order: z.enum(entryOrders),
+    types: z.array(z.enum(entryTypes)).min(1).max(entryTypes.length).nullable(),
+  }),
+  'restore-next': noFields,
+  'restore-firsts': z.strictObject({ paths: restorePaths }),
+  'restore-content': z.strictObject({ paths: restorePaths }),
+  'entries-end': noFields,
+  'content-missing': z.strictObject({ message: text }),
+  'restore-plan': z.strictObject({ steps: z.array(planStep).min(1).max(planStepsMax) }),
+  'restore-end': z.strictObject({ report: restoreReportSchema.nullable() }),
 }
+
+/** What came of a restore. `damaged`, `failed` and `kept` are numbers; each was a `warning` before. */
+export type RestoreCounts = z.infer<typeof restoreReportSchema>
 
 export type ControlType = keyof typeof schemas
 export type DataType = 'entries' | 'frame' | 'baseline'
@@ -226,6 +325,15 @@ export const messageKinds: readonly MessageKind[] = [
   data(15, 'baseline'),
   control(16, 'baseline-end'),
   control(17, 'baseline-next'),
+  control(18, 'restore'),
+  control(19, 'restore-entries'),
+  control(20, 'restore-next'),
+  control(21, 'restore-firsts'),
+  control(22, 'restore-content'),
+  control(23, 'entries-end'),
+  control(24, 'content-missing'),
+  control(25, 'restore-plan'),
+  control(26, 'restore-end'),
   control(27, 'left-out'),
 ]
 

@@ -170,7 +170,10 @@ const invalid: [string, object][] = [
   ['an unknown field', { ...examples.stored, extra: 1 }],
   ['a missing field', { type: 'archive-name' }],
   ['a name with a slash', { type: 'archive-name', name: '../x' }],
-  ['a name with a newline', { type: 'welcome', name: 'web1\n', policy: { read: [] }, localCopy: false }],
+  [
+    'a name with a newline',
+    { type: 'welcome', name: 'web1\n', policy: { read: [], restore: [] }, localCopy: false },
+  ],
   ['a hidden name', { type: 'archive-name', name: '.x' }],
   ['too long a name', { type: 'archive-name', name: 'x'.repeat(archiveNameCharsMax + 1) }],
   ['a negative count', { ...examples.progress, entries: -1 }],

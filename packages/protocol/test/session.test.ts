@@ -52,7 +52,7 @@ test('a backup goes through all its turns', async () => {
     assert.equal((await agent.receive(['hello'])).name, 'main')
     await agent.send({ type: 'hello', protocol: 1, software: 'agent', role: 'host', name: 'web1' })
     assert.equal((await agent.receive(['authenticate'])).password, 'secret')
-    await agent.send({ type: 'welcome', name: 'web1', policy: { read: [] }, localCopy: false })
+    await agent.send({ type: 'welcome', name: 'web1', policy: { read: [], restore: [] }, localCopy: false })
     const { paths } = await agent.receive(['backup', 'check'])
     assert.deepEqual(paths, [Buffer.from('/etc')])
     await agent.send({ type: 'archive-name', name: 'a.tar.zst' })

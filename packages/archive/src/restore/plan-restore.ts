@@ -1,11 +1,13 @@
 import { type Entry, type EntryType, storedBytes } from '../entry.ts'
 import { cName, errno } from '../native/libc.ts'
-import { type BytePath, bytesFromText, isSafePath, isWithin } from '../path.ts'
+import { type BytePath, isSafePath, isWithin } from '../path.ts'
 import { type Action, decide, type Overwrite, type RestoreRules } from './decision.ts'
 import type { RestoreSource } from './source.ts'
 import { lookCloser, standingAt } from './standing.ts'
+import { openTarget } from './target.ts'
 import { TargetOwners } from './target-owners.ts'
-import { TargetTree } from './target-tree.ts'
+import type { TargetTree } from './target-tree.ts'
+import type { RestoreOptions } from './work.ts'
 
 export interface PlannedStep {
   path: BytePath
@@ -17,36 +19,46 @@ export interface PlannedStep {
 
 /**
  * What `restoreTree` would do, entry by entry in the order of paths, and by the same decisions; nothing is changed. The
- * target need not be there. Content is not read, so that damage does not show.
+ * target need not be there; an `ArchiveError` (`restore-failed`) is thrown where it is no folder. Content is not read, so
+ * that damage does not show. `subfolder` as in `RestoreOptions`.
  */
 export function* planRestore(
   source: RestoreSource,
   target: string,
   overwrite: Overwrite = 'never',
   numericIds = false,
+  subfolder: BytePath = '' as BytePath,
 ): Generator<PlannedStep, void, void> {
-  const tree = TargetTree.open(bytesFromText(target))
-  const rules = { overwrite, self: process.geteuid!(), owners: new TargetOwners(numericIds) }
-  const planner = new Planner(source, typeof tree === 'number' ? null : tree, rules)
-  try {
-    for (const entry of source.entries('path')) if (isSafePath(entry.path)) yield planner.step(entry)
-  } finally {
-    if (typeof tree !== 'number') tree[Symbol.dispose]()
-  }
+  using planner = new RestorePlanner(source, target, { overwrite, numericIds, subfolder })
+  for (const entry of source.entries('path')) if (isSafePath(entry.path)) yield planner.step(entry)
 }
 
-class Planner {
-  readonly #source: RestoreSource
+/**
+ * Tells what a restore would do for single entries with safe paths. For what lies below something that is in the way and
+ * stays, it is right only where all entries come in the order of paths. Throws as `planRestore` does. Who makes one disposes
+ * of it.
+ */
+export class RestorePlanner implements Disposable {
+  readonly #source: Pick<RestoreSource, 'entryAt'>
   /** `null` where the target is not there. */
   readonly #tree: TargetTree | null
   readonly #rules: RestoreRules
   /** What stands in place of a folder and stays: nothing can come below it. */
   #obstacle: BytePath | null = null
 
-  constructor(source: RestoreSource, tree: TargetTree | null, rules: RestoreRules) {
+  /** `source` resolves hard links. */
+  constructor(
+    source: Pick<RestoreSource, 'entryAt'>,
+    target: string,
+    { overwrite = 'never', numericIds = false, subfolder }: RestoreOptions,
+  ) {
     this.#source = source
-    this.#tree = tree
-    this.#rules = rules
+    this.#tree = openTarget(target, subfolder ?? ('' as BytePath), false)
+    this.#rules = { overwrite, self: process.geteuid!(), owners: new TargetOwners(numericIds) }
+  }
+
+  [Symbol.dispose](): void {
+    this.#tree?.[Symbol.dispose]()
   }
 
   step(entry: Entry): PlannedStep {

@@ -1,6 +1,6 @@
 import { ArchiveError } from '../errors.ts'
-import { describeErrno, errno } from '../native/libc.ts'
-import { type BytePath, bytesFromText } from '../path.ts'
+import { describeErrno } from '../native/libc.ts'
+import type { BytePath } from '../path.ts'
 import { restoreFiles } from './files.ts'
 import { finishFolders, makeFolders } from './folders.ts'
 import { restoreHardLinks } from './hard-links.ts'
@@ -8,7 +8,7 @@ import type { RestoreReport } from './report.ts'
 import { sealFiles } from './seal-files.ts'
 import type { RestoreSource } from './source.ts'
 import { restoreSpecials } from './specials.ts'
-import { TargetTree } from './target-tree.ts'
+import { openTarget } from './target.ts'
 import { type RestoreOptions, RestoreWork } from './work.ts'
 
 /**
@@ -30,7 +30,7 @@ export async function restoreTree(
   target: string,
   options: RestoreOptions = {},
 ): Promise<RestoreReport> {
-  using tree = openTarget(target)
+  using tree = openTarget(target, options.subfolder ?? ('' as BytePath), true)!
   const work = new RestoreWork(source, tree, options)
   const obstructed = await makeFolders(work)
   await restoreFiles(work)
@@ -52,15 +52,4 @@ export async function restoreTree(
   }
   work.record.report.mapped = work.rules.owners.mapped()
   return work.record.report
-}
-
-/** Throws an `ArchiveError` (`restore-failed`) where the target is no folder that can be opened. */
-function openTarget(target: string): TargetTree {
-  const tree = TargetTree.open(bytesFromText(target))
-  if (typeof tree !== 'number') return tree
-  const hint =
-    tree === -errno.ENOENT || tree === -errno.ENOTDIR ? 'Make the folder, or choose another.' : undefined
-  throw new ArchiveError('restore-failed', `cannot open the target ${target}: ${describeErrno(tree)}`, {
-    hint,
-  })
 }

@@ -46,6 +46,19 @@ export class TargetTree implements Disposable {
   }
 
   /**
+   * Opens a folder below `above`, which is opened as by `open`: on the way down from it no link is followed. `make`: what is
+   * missing of that way is made, for this user only. A negative error number where it cannot be.
+   */
+  static openBelow(above: BytePath, path: BytePath, make: boolean): TargetTree | number {
+    const outer = TargetTree.open(above)
+    if (path === '' || typeof outer === 'number') return outer
+    using tree = outer
+    const folder = tree.folder(path, make)
+    const fd = folder < 0 ? folder : reopenDirectory(folder)
+    return fd < 0 ? fd : new TargetTree(fd)
+  }
+
+  /**
    * The descriptor of a folder (opened as a path), or a negative error number: -ENOTDIR where something else, a link
    * included, is in the way. `make`: folders that are missing are made, for this user only.
    */

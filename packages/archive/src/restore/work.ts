@@ -18,6 +18,11 @@ export interface RestoreOptions {
   /** Owners have the numbers that were backed up, and not those that their names have here. */
   numericIds?: boolean
   observer?: RestoreObserver
+  /**
+   * A path below the target that everything is restored below: links on that way are not followed, and what is missing of
+   * it is made. For a target that others than whoever named it may have put links into.
+   */
+  subfolder?: BytePath
   /** Aborted where the restore is to end: between two entries, or in the middle of a file, which is then not there. */
   signal?: AbortSignal
 }

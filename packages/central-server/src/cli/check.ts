@@ -81,7 +81,9 @@ function describeCertificate({ of, file, notAfterMs, faults, warnings }: Certifi
 function describeAgent({ host, address, agent, error }: HostCheck): string[] {
   const lines: string[] = []
   if (agent !== null) {
-    const may = `may read ${agent.allowRead.join(', ')}${agent.localCopy ? '; keeps a local copy' : ''}`
+    const { allowRead, allowRestore, localCopy } = agent
+    const mayRestore = allowRestore.length === 0 ? '' : `, may restore to ${allowRestore.join(', ')}`
+    const may = `may read ${allowRead.join(', ')}${mayRestore}${localCopy ? '; keeps a local copy' : ''}`
     lines.push(
       `host        ${error === null ? 'ok' : 'BAD'}  ${host} at ${address}: ${agent.software}; ${may}`,
     )

@@ -17,16 +17,26 @@ const keptShownMax = 20
 /** How many users and groups that have other numbers here are named; with `--json` all are. */
 const mappedShownMax = 10
 
+/** What is told of a restore while it goes on. */
+export interface RestoreDisplay extends RestoreObserver, Disposable {
+  /** More problems than are told one by one. */
+  onMoreProblems(message: string): void
+}
+
 /** Follows a restore: a bar for a person at a terminal, and a line for each thing that does not come back. */
 export function watchRestore(
   invocation: Invocation,
   host: string,
   expectedBytes: () => number,
-): RestoreObserver & Disposable {
+): RestoreDisplay {
   const { json, quiet } = invocation.options
   if (json) return { ...jsonLines(invocation), [Symbol.dispose]() {} }
   if (!process.stderr.isTTY || quiet) {
-    return { onProblem: problemLines((line) => invocation.warn(line)), [Symbol.dispose]() {} }
+    return {
+      onProblem: problemLines((line) => invocation.warn(line)),
+      onMoreProblems: (message) => invocation.warn(printable(message)),
+      [Symbol.dispose]() {},
+    }
   }
   const bars = openBars()
   let closed = false
@@ -39,6 +49,7 @@ export function watchRestore(
         path: shownPath(path),
       }),
     onProblem: problemLines((line) => bars.print(line)),
+    onMoreProblems: (message) => bars.print(printable(message)),
     [Symbol.dispose]() {
       if (closed) return
       closed = true
@@ -48,12 +59,13 @@ export function watchRestore(
   }
 }
 
-function jsonLines(invocation: Invocation): RestoreObserver {
+function jsonLines(invocation: Invocation): Omit<RestoreDisplay, typeof Symbol.dispose> {
   return {
     onProgress: ({ path, ...progress }) =>
       invocation.report({ event: 'progress', ...progress, path: `/${textFromBytes(path)}` }, []),
     onProblem: ({ kind, path, message }) =>
       invocation.report({ event: kind, path: `/${textFromBytes(path)}`, message }, []),
+    onMoreProblems: (message) => invocation.report({ event: 'more-problems', message }, []),
   }
 }
 
@@ -106,7 +118,8 @@ export function describeReport(report: RestoreReport): string[] {
   if (mapped.length > mappedShownMax)
     lines.push(`and ${formatCount(mapped.length - mappedShownMax)} more users and groups with other numbers`)
   for (const [kind, unset] of Object.entries(notSet)) {
-    const { what, hint } = unsetNames[kind as Unset]
+    // An agent of a later version may have kinds that are not known here.
+    const { what, hint } = unsetNames[kind as Unset] ?? { what: kind, hint: '' }
     const examples = unset.examples.slice(0, 3).map(shownPath).join(', ')
     lines.push(
       `not set: ${what} of ${formatCount(unset.count)} (${unset.reason}), like ${examples}${hint === '' ? '' : `; ${hint}`}`,

@@ -7,9 +7,10 @@ import { cutText, warningsKeptMax } from '../catalog/catalog.ts'
 import { type Lease, takeLease } from '../catalog/lease.ts'
 import { purgeRun, RunRecorder } from '../catalog/record-run.ts'
 import type { Host } from '../config/hosts.ts'
-import { BackupError, StorageError } from '../errors.ts'
+import { StorageError } from '../errors.ts'
 import { openSession } from '../session/open-session.ts'
 import { type ReceivedRun, type RunObserver, receiveRun, summaryFault } from '../session/receive-run.ts'
+import { tellable } from '../session/tellable.ts'
 import { isSecondTaken, listArchives, planStalePartials, removePartials } from '../storage/archive-list.ts'
 import { type ArchiveWriter, createArchive } from '../storage/archive-writer.ts'
 import { adoptArchives } from './adopt-archives.ts'
@@ -395,11 +396,4 @@ class NothingPackedError extends ProtocolError {
       hint: 'Look at the warnings, and whether what should be backed up is mounted on the host.',
     })
   }
-}
-
-/** Of the server's own troubles, the agent hears that there are some. */
-function tellable(error: unknown): unknown {
-  return error instanceof BackupError
-    ? new ProtocolError('storage-failed', error.message, { cause: error })
-    : error
 }

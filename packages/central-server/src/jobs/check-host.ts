@@ -8,7 +8,7 @@ export interface HostCheck {
   host: string
   address: string
   /** `null` where it could not be asked. */
-  agent: { software: string; allowRead: string[]; localCopy: boolean } | null
+  agent: { software: string; allowRead: string[]; allowRestore: string[]; localCopy: boolean } | null
   /** Paths of the host module that the agent's settings do not let us read. */
   notAllowed: string[]
   error: Error | null
@@ -41,7 +41,8 @@ export async function checkHost(context: CheckContext, host: Host): Promise<Host
     })
     await channel.close()
     const allowRead = welcome.policy.read.map((path) => path.toString())
-    result.agent = { software, allowRead, localCopy: welcome.localCopy }
+    const allowRestore = welcome.policy.restore.map((path) => path.toString())
+    result.agent = { software, allowRead, allowRestore, localCopy: welcome.localCopy }
     const paths = host.paths.map(({ path }) => path)
     result.notAllowed = paths.filter((path) => !allowRead.some((allowed) => isBelow(path, allowed)))
     if (result.notAllowed.length > 0) {

@@ -6,6 +6,7 @@ import {
   type Entry,
   type EntryOrder,
   type EntryType,
+  isWithin,
   quotePath,
   type RestoreSource,
   storedBytes,
@@ -60,6 +61,11 @@ export class StandingSource implements RestoreSource, AsyncDisposable {
 
   content(entry: Entry): AsyncIterable<Buffer> {
     return this.#content.read(entry)
+  }
+
+  /** Whether a path is selected, or below one that is. */
+  selects(path: BytePath): boolean {
+    return this.#under.some((selected) => isWithin(path, selected))
   }
 
   /** Content of all files that are selected, as it is stored. */

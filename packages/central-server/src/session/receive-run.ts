@@ -25,9 +25,9 @@ import {
   leftOutMax,
   type MessageOf,
   ProtocolError,
-  stallMsMax,
   warningsMax,
 } from '@central-backup/protocol'
+import { StallWatch } from './stall-watch.ts'
 
 /** What the agent was asked for, and its index has to say of itself. A listing is of no kind and no time. */
 export interface RequestedRun {
@@ -282,25 +282,6 @@ export function summaryFault({ summary, assembled }: ReceivedRun): string | null
 
 function areEqual(a: Counts, b: Counts): boolean {
   return (Object.keys(a) as (keyof Counts)[]).every((name) => a[name] === b[name])
-}
-
-/** Progress whose numbers stand still, or go back and forth, is none. */
-class StallWatch {
-  #most = -1
-  #sinceMs = 0
-
-  check(counter: number): void {
-    const now = performance.now()
-    if (counter > this.#most) {
-      this.#most = counter
-      this.#sinceMs = now
-    } else if (now - this.#sinceMs > stallMsMax) {
-      throw new ProtocolError(
-        'stalled',
-        `the agent reports progress, but has got no further for ${stallMsMax / 1000} s`,
-      )
-    }
-  }
 }
 
 function pathOf(path: Buffer | null): BytePath | null {
