@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import fc from 'fast-check'
 import { type BytePath, CompressorPool, type Root, type RootRules } from '../src/index.ts'
 import { PackingFolder } from './packing-folder.ts'
 import { enterPrivateMounts, mount, mountNew, mountTmpfs, unmountAll } from './private-mounts.ts'
@@ -181,4 +182,74 @@ test('a mount point of which nothing was packed may be unmounted', { skip }, asy
   unmountAll(join(scene.path, 'data'))
   const second = await scene.pack(full, { oneFileSystem: true })
   assert.deepEqual([scene.gone(second), second.end.outcome, second.warnings], [[], 'complete', []])
+})
+
+test('whatever the rules of two runs are, the second stands for what a full run would pack', async () => {
+  const tag = 'Signature: 8a477f597d28d172789f06886806bc55'
+  const files = [
+    'a/x',
+    'a/y/z',
+    'a/y/large',
+    'b/CACHEDIR.TAG',
+    'b/c/x',
+    'b/y',
+    'c/.nobackup',
+    'c/a/x',
+    'c/large',
+    'x',
+    'd/a/y',
+  ]
+  const pattern = fc.constantFrom(
+    'a',
+    '!a',
+    'a/',
+    '!a/',
+    'x',
+    '!x',
+    '*',
+    '!*',
+    'y/**',
+    '!y/**',
+    'c/*',
+    '!c/*',
+    '**/a/x',
+    '!c/a/x',
+  )
+  const rules = fc.record(
+    {
+      exclude: fc.array(pattern, { maxLength: 4 }),
+      excludeCaches: fc.boolean(),
+      excludeIfPresent: fc.constant(['.nobackup' as BytePath]),
+      maxFileBytes: fc.constant(50),
+    },
+    { requiredKeys: [] },
+  )
+  const removed = fc.subarray(['a/x', 'a/y', 'b/CACHEDIR.TAG', 'b/c', 'c/.nobackup', 'c/a', 'x', 'd'])
+  const roots = fc.subarray(['a/y', 'c/a', 'b/c'])
+  await fc.assert(
+    fc.asyncProperty(rules, rules, removed, roots, async (first, second, gone, names) => {
+      using scene = new Scene()
+      for (const name of files)
+        scene.file(name, name.endsWith('large') ? 'x'.repeat(100) : name.endsWith('.TAG') ? tag : name)
+      const before = await scene.pack(null, first)
+      for (const name of gone) rmSync(scene.at(name), { recursive: true })
+      const more = names
+        .filter((name) => !gone.some((one) => name.startsWith(one)))
+        .map((name) => scene.root(name))
+      const after = await scene.pack(before, second, more)
+      const full = await scene.pack(null, second, more)
+      assert.deepEqual(scene.standing(after), scene.standing(full))
+      // Whatever is called deleted was removed, and whatever still is there is not called so.
+      for (const one of scene.gone(after)) {
+        const name = one.slice(2)
+        if (one.startsWith('- '))
+          assert.ok(
+            gone.some((path) => name === path || name.startsWith(`${path}/`) || path.startsWith(`${name}/`)),
+            one,
+          )
+      }
+      assert.deepEqual(scene.gone(await scene.pack(after, second, more)), [])
+    }),
+    { numRuns: 40 },
+  )
 })

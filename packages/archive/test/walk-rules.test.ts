@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { chmodSync } from 'node:fs'
+import { chmodSync, lstatSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { BytePath } from '../src/index.ts'
-import { PackingFolder, withoutRights } from './packing-folder.ts'
+import fc from 'fast-check'
+import { type BytePath, comparePaths, compileExclusion, noVerdict } from '../src/index.ts'
+import { listTree, PackingFolder, withoutRights } from './packing-folder.ts'
 import { namesIn, type Walked, walkAll } from './walk-all.ts'
 
 const tag = 'Signature: 8a477f597d28d172789f06886806bc55'
@@ -178,3 +179,57 @@ test('of overlapping roots, the rules of the innermost hold', () => {
     'home/x.txt',
   ])
 })
+
+test('of any tree, what the last matching pattern keeps is walked, with the folders that lead to it, and nothing else', () => {
+  const name = fc.constantFrom('a', 'b', 'c', 'ab')
+  const file = fc.array(name, { minLength: 1, maxLength: 5 }).map((names) => names.join('/'))
+  const piece = fc.constantFrom('a', 'b', '*', 'a*', '**', '?', '{a,b}')
+  const glob = fc.array(piece, { minLength: 1, maxLength: 3 }).map((names) => names.join('/'))
+  const pattern = fc.tuple(fc.constantFrom('', '!'), fc.boolean(), glob, fc.constantFrom('', '/'))
+  const one = fc.tuple(fc.array(file, { minLength: 1, maxLength: 14 }), fc.array(pattern, { maxLength: 5 }))
+  fc.assert(
+    fc.property(one, ([files, drawn]) => {
+      using folder = new PackingFolder()
+      for (const path of files) makeFile(folder, path)
+      const patterns = drawn
+        .filter(([, , text]) => text !== '**')
+        .map(([back, anchored, text, end]) => `${back}${anchored ? `${folder.path}/` : ''}${text}${end}`)
+      const all = listTree(folder.pathOf()).map((path) => ({ path, name: folder.nameOf(path) }))
+      const kept = all.filter(({ path }) => isKept(folder, patterns, path)).map((found) => found.name)
+      const walked = walkAll([folder.root()], { exclude: patterns })
+      const seen = visited(folder, walked)
+      assert.deepEqual(seen.filter((shown) => !shown.startsWith('(')).sort(), kept.sort(), patterns.join(' '))
+      for (const shown of seen.filter((one) => one.startsWith('('))) {
+        const above = shown.slice(1, -1)
+        assert.ok(
+          kept.some((one) => one.startsWith(`${above}/`)),
+          `${above} leads to nothing`,
+        )
+      }
+      assert.deepEqual(walked.paths, [...walked.paths].sort(comparePaths))
+    }),
+    { numRuns: 150 },
+  )
+})
+
+/** Does nothing where the path is a folder already, or lies below a file. */
+function makeFile(folder: PackingFolder, path: string): void {
+  try {
+    folder.file(path)
+  } catch {
+    // As it is, the tree is as good as any.
+  }
+}
+
+/** By the documented rule, without a walk. */
+function isKept(folder: PackingFolder, patterns: readonly string[], path: BytePath): boolean {
+  const exclusion = compileExclusion(patterns)
+  const names = path.split('/') as BytePath[]
+  let verdict = noVerdict
+  for (let count = folder.pathOf().split('/').length + 1; count <= names.length; count++) {
+    const above = names.slice(0, count).join('/') as BytePath
+    const isDirectory = lstatSync(`/${above}`).isDirectory()
+    verdict = exclusion.judge(above, names[count - 1]!, isDirectory, verdict)
+  }
+  return !exclusion.leavesOut(verdict)
+}
