@@ -129,8 +129,6 @@ export interface Repack {
    * others are removed: what only they had may be missing from any archive.
    */
   kept: readonly string[]
-  /** Archives whose place in the chain this one has taken. They have nothing that is needed, if they are still there. */
-  absorbed: readonly string[]
 }
 
 /** What an archive says about the run that made it; stands in its first index batch. */

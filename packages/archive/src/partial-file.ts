@@ -13,7 +13,7 @@ export const partialSuffix = '.partial'
 
 /**
  * A file that appears under its name only when it is whole and safe on disk: written as `PATH.partial`, fsynced,
- * renamed, and its folder fsynced. It never replaces a file.
+ * renamed, and its folder fsynced. It never replaces a file, unless it was begun by `replace`.
  *
  * One call at a time: await each before the next, which is also what holds back a fast sender. Ends with one of
  * `commit`, `abandon`, `setAside` and `discard`; after a call that threw, only the last three are left. Errors are
@@ -22,12 +22,15 @@ export const partialSuffix = '.partial'
 export class PartialFile {
   /** The path that the file will have. */
   readonly path: string
+  /** Where the file is until it is committed. */
+  readonly partialPath: string
   readonly #file: FileHandle
   #state: 'open' | 'busy' | 'failed' | 'ended' = 'open'
   #bytes = 0
 
-  private constructor(path: string, file: FileHandle, bytes = 0) {
+  private constructor(path: string, file: FileHandle, bytes = 0, partialPath = path + partialSuffix) {
     this.path = path
+    this.partialPath = partialPath
     this.#file = file
     this.#bytes = bytes
   }
@@ -65,14 +68,16 @@ export class PartialFile {
     }
   }
 
+  /** Begins `PATH.REASON.partial`, which takes the place of the file at `path` when it is committed. */
+  static async replace(path: string, reason: string): Promise<PartialFile> {
+    const partialPath = `${path}.${reason}${partialSuffix}`
+    const file = await open(partialPath, createNew, 0o600)
+    return new PartialFile(path, file, 0, partialPath)
+  }
+
   /** Bytes written so far. */
   get bytes(): number {
     return this.#bytes
-  }
-
-  /** Where the file is until it is committed. */
-  get partialPath(): string {
-    return this.path + partialSuffix
   }
 
   /** Where `setAside` would put it. */
@@ -92,11 +97,17 @@ export class PartialFile {
     })
   }
 
+  /** Makes sure that what was written survives a power loss, before `commit`. */
+  async sync(): Promise<void> {
+    await this.#exclusively(() => this.#file.sync())
+  }
+
   /** fsync, rename, fsync of the folder, in this order: a power loss leaves either the whole file or none. */
   async commit(): Promise<void> {
     await this.#exclusively(async () => {
       await this.#file.sync()
-      if (await exists(this.path)) throw nameTaken(this.path)
+      const replaces = this.partialPath !== this.path + partialSuffix
+      if (!replaces && (await exists(this.path))) throw nameTaken(this.path)
       await rename(this.partialPath, this.path)
       // Not before: with it the lock ends, and a .partial without one is taken for that of a dead process.
       await this.#file.close()

@@ -6,7 +6,7 @@ import { decompressFrame, indexFrameMagic, unwrapSkippable } from './frame.ts'
 import { decodeIndexBatch, type IndexBatch, IndexSequence } from './index-batch.ts'
 import { indexBatchBytesMax } from './limits.ts'
 import { quotePath } from './path.ts'
-import { parseSeekTableFooter, SeekTable, seekTableFooterBytes } from './seek-table.ts'
+import { type FramePlace, parseSeekTableFooter, SeekTable, seekTableFooterBytes } from './seek-table.ts'
 import { SparseReader } from './sparse-map.ts'
 
 /**
@@ -118,6 +118,20 @@ export class ArchiveReader {
       this.path,
       new ArchiveError('content-damaged', message, { hint: 'Take the file from another run.' }),
     )
+  }
+
+  /** The places of the data frames, in order, each with its number. */
+  *dataFrames(): Generator<{ number: number; place: FramePlace }, void, void> {
+    for (let number = 0; number < this.#table.frames; number++) {
+      const place = this.#table.place(number)
+      if (place.tarBytes > 0) yield { number, place }
+    }
+  }
+
+  /** A frame as it stands in the file. */
+  async rawFrame(number: number): Promise<Buffer> {
+    const { fileOffset, fileBytes } = this.#table.place(number)
+    return this.#inFile(() => readExactly(this.#file, fileOffset, fileBytes))
   }
 
   async close(): Promise<void> {
