@@ -109,17 +109,26 @@ class History {
 
   async #prune(): Promise<void> {
     this.#mutator.log.push('prune')
-    await this.#server('prune')
+    const { repacked } = JSON.parse(await this.#server('prune', '--json')) as { repacked: object[] }
+    if (repacked.length > 0) this.#mutator.log.push(`${repacked.length} archives packed anew`)
     this.#visible = this.#visible.slice(-runsKept)
     await this.#runs()
   }
 
-  /** Runs that were removed, but whose archives others need, are seen again. */
+  /** Runs that were removed, but whose archives others need, are seen again, as long as none of these was packed anew. */
   async #rebuild(): Promise<void> {
     this.#mutator.log.push('catalog rebuild')
     await this.#server('catalog', 'rebuild')
-    this.#visible = this.#site.archives('web1').map((path) => basename(path))
-    await this.#runs()
+    const seenBefore = this.#visible
+    this.#visible = (await this.#list()).map(({ archive }) => archive!.name)
+    assert.deepEqual(
+      seenBefore.filter((name) => !this.#visible.includes(name)),
+      [],
+    )
+    if (!this.#mutator.log.some((line) => line.endsWith('packed anew'))) {
+      const archives = this.#site.archives('web1').map((path) => basename(path))
+      assert.deepEqual(this.#visible, archives)
+    }
   }
 
   #exclude(exclusion: (typeof exclusions)[number]): void {
@@ -132,12 +141,16 @@ class History {
 
   /** The runs that can be seen, which are those that should be, the oldest first. */
   async #runs(): Promise<ListedRun[]> {
-    const { runs } = JSON.parse(await this.#server('--json', 'list', 'web1')) as { runs: ListedRun[] }
+    const runs = await this.#list()
     assert.deepEqual(
       runs.map(({ archive }) => archive!.name),
       this.#visible,
     )
     return runs
+  }
+
+  async #list(): Promise<ListedRun[]> {
+    return (JSON.parse(await this.#server('--json', 'list', 'web1')) as { runs: ListedRun[] }).runs
   }
 
   async #checkListing(run: ListedRun): Promise<void> {
@@ -184,7 +197,9 @@ class History {
 describe('every moment of a random history can be seen and restored', { concurrency: 2 }, () => {
   for (let seed = firstSeed; seed < firstSeed + histories; seed++) {
     test(`seed ${seed}`, async () => {
-      await using site = await Site.create({ settings: `connection: { attempts: 1 }, prune: 'by-hand',` })
+      await using site = await Site.create({
+        settings: `connection: { attempts: 1 }, prune: 'by-hand', trash: '1 second',`,
+      })
       const root = site.tree('web1')
       const host = await site.addHost('web1')
       host.changeModule((text) => text.replace(/ {2}paths:/, `  retention: { last: ${runsKept} },\n  paths:`))

@@ -159,7 +159,7 @@ export class PastRuns implements Disposable {
   /** Takes an archive of web1 into the catalog. */
   async ingest(name: string): Promise<Run> {
     using lease = takeLease(this.catalog, 'web1')
-    const id = await ingestArchive(this.catalog, lease, { host: 'web1', name, path: this.path(name) })
+    const { id } = await ingestArchive(this.catalog, lease, { host: 'web1', name, path: this.path(name) })
     return this.catalog.runs('web1').find((run) => run.id === id)!
   }
 
@@ -173,10 +173,11 @@ export class PastRuns implements Disposable {
   }
 
   /** Removes runs as `prune` does it. Returns what left the trash. */
-  remove(...ids: number[]): Promise<string[]> {
+  async remove(...ids: number[]): Promise<string[]> {
     const decisions = ids.map((run) => ({ run, action: 'remove' as const, reasons: [] }))
     const runs = this.catalog.runs('web1')
-    return applyPrune(this.prune, { host: 'web1', decisions, refusal: null, runs, hasRules: true })
+    const plan = { host: 'web1', decisions, refusal: null, runs, hasRules: true }
+    return (await applyPrune(this.prune, plan)).emptied
   }
 
   /** Names in a folder of the repository, sorted; none where it is not there. */

@@ -59,7 +59,7 @@ test('a plan changes nothing, and what it says is then done', async () => {
   )
   assert.deepEqual(dumpVersions(past.catalog), before)
   assert.deepEqual(idsOf(past), [1, 2, 3, 4, 5, 6])
-  assert.deepEqual(await applyPrune(past.prune, plan), [])
+  assert.deepEqual(await applyPrune(past.prune, plan), { emptied: [], repacked: [], refused: [] })
   assert.deepEqual(idsOf(past), [5, 6])
   assert.deepEqual(
     past.files('trash'),
@@ -147,7 +147,7 @@ test('a crash between catalog and file leaves an archive that is taken in again,
   using past = await PastRuns.create()
   const runs = await addRuns(past)
   const before = standing(past, runs[1]!)
-  for (const run of runs.slice(0, 3)) removeRun(past.catalog, run)
+  for (const run of runs.slice(0, 3)) removeRun(past.catalog, run, past.nowMs)
   assert.equal(forgetUnneededRuns(past.catalog, 'web1').length, 3)
   // Here it ends: nothing was moved.
   assert.deepEqual(idsOf(past), [4, 5, 6])
@@ -165,7 +165,7 @@ test('a crash between catalog and file leaves an archive that is taken in again,
 test('a crash after some runs were removed is no different from a prune that did not come to the others', async () => {
   using past = await PastRuns.create()
   const runs = await addRuns(past)
-  removeRun(past.catalog, runs[0]!)
+  removeRun(past.catalog, runs[0]!, past.nowMs)
   const before = standing(past, runs[2]!)
   assert.deepEqual(idsOf(past), [2, 3, 4, 5, 6])
   assert.deepEqual(standing(past, runs[2]!), before)

@@ -65,6 +65,8 @@ export interface RunResult {
   warningCount: number
   warnings: readonly RunWarning[]
   broken?: boolean
+  /** Bytes of content that the archive holds; `contentBytes` if not given. */
+  storedBytes?: number
   /** Now if not given. */
   finishedAtMs?: number
 }
@@ -275,6 +277,7 @@ function toFinishParameters(id: number, result: RunResult, finishedAtMs: number)
     digest: result.archive?.digest ?? null,
     archiveBytes: result.archive?.bytes ?? 0,
     contentBytes: result.contentBytes,
+    storedBytes: result.storedBytes ?? result.contentBytes,
     broken: Number(result.broken ?? false),
     counts: JSON.stringify(result.counts),
     warningCount: result.warningCount,

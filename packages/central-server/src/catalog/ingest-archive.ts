@@ -5,7 +5,11 @@ import {
   ArchiveError,
   type ArchiveHeader,
   ArchiveReader,
+  type Entry,
   formatArchiveName,
+  type IndexBatch,
+  type Repack,
+  storedBytes,
 } from '@central-backup/archive'
 import type { Catalog } from './catalog.ts'
 import type { Lease } from './lease.ts'
@@ -20,10 +24,15 @@ export interface ArchiveFile {
 
 /**
  * Makes the catalog know an archive that lies in the repository, from what the archive says itself. Used for one that a
- * crash kept out of the catalog, and to make the catalog anew. Returns the id of its run. Throws an `ArchiveError` where
+ * crash kept out of the catalog, and to make the catalog anew. Returns its run, and
+ * what it says of others if it was packed anew. Throws an `ArchiveError` where
  * the file is damaged, or is not what its name and place say; then nothing of it is kept.
  */
-export async function ingestArchive(catalog: Catalog, lease: Lease, file: ArchiveFile): Promise<number> {
+export async function ingestArchive(
+  catalog: Catalog,
+  lease: Lease,
+  file: ArchiveFile,
+): Promise<{ id: number; repack: Repack | null }> {
   await using reader = await ArchiveReader.open(file.path)
   const { digest, bytes } = await digestOf(file.path)
   const batches = reader.batches()
@@ -36,13 +45,16 @@ export async function ingestArchive(catalog: Catalog, lease: Lease, file: Archiv
   const id = catalog.beginRun({ host, kind, generation, leaseToken: lease.token, startedAtMs })
   try {
     const recorder = new RunRecorder(catalog, id, generation ?? id)
-    recorder.add(first!.entries, first!.gone)
-    let end: ArchiveEnd | null = first!.end
-    for await (const batch of batches) {
+    let end: ArchiveEnd | null = null
+    let stored = 0
+    const take = (batch: IndexBatch) => {
       recorder.add(batch.entries, batch.gone)
+      for (const entry of batch.entries) if (hasContentHere(entry)) stored += storedBytes(entry)
       end = batch.end
     }
-    const { outcome, counts: allCounts, finishedAtMs, broken } = end!
+    take(first!)
+    for await (const batch of batches) take(batch)
+    const { outcome, counts: allCounts, finishedAtMs, broken } = end! as ArchiveEnd
     const { contentBytes, ...counts } = allCounts
     const archive = { name: file.name, bytes, digest }
     // What was known of the run when nothing of it could be kept.
@@ -52,6 +64,7 @@ export async function ingestArchive(catalog: Catalog, lease: Lease, file: Archiv
       kind,
       error: broken ? (failed?.error ?? null) : null,
       broken,
+      storedBytes: stored,
       archive,
       contentBytes,
       counts,
@@ -61,7 +74,7 @@ export async function ingestArchive(catalog: Catalog, lease: Lease, file: Archiv
     catalog.finishRun(id, { ...result, finishedAtMs }, () => {
       if (failed !== null) catalog.statements.deleteRun.run(failed.id)
     })
-    return id
+    return { id, repack: header.repack }
   } catch (error) {
     purgeRun(catalog, id, generation ?? id)
     catalog.forgetRun(id)
@@ -98,7 +111,8 @@ function checkIdentity({ host, name, path }: ArchiveFile, header: ArchiveHeader)
     throw new ArchiveError('index-invalid', `${path}: by what it says itself, it should be named ${expected}`)
 }
 
-async function digestOf(path: string): Promise<{ digest: Buffer; bytes: number }> {
+/** SHA-256 and size of a file. */
+export async function digestOf(path: string): Promise<{ digest: Buffer; bytes: number }> {
   const hash = createHash('sha256')
   let bytes = 0
   for await (const piece of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
@@ -106,4 +120,8 @@ async function digestOf(path: string): Promise<{ digest: Buffer; bytes: number }
     bytes += (piece as Buffer).length
   }
   return { digest: hash.digest(), bytes }
+}
+
+function hasContentHere({ extents }: Entry): boolean {
+  return extents.length > 0 && extents.every(({ archive }) => archive === null)
 }

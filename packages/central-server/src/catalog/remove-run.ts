@@ -7,8 +7,8 @@ const purgedRowsMax = 10_000
  * Takes a run out of what people see, and removes the versions that no other run has. Its archive may be needed on: by
  * later runs for content, and to make the catalog anew. The row is written so that it survives a power loss.
  */
-export function removeRun(catalog: Catalog, run: Run): void {
-  catalog.durableTransaction(() => catalog.statements.setRemoved.run(run.id))
+export function removeRun(catalog: Catalog, run: Pick<Run, 'id' | 'generation'>, atMs: number): void {
+  catalog.durableTransaction(() => catalog.statements.setRemoved.run({ id: run.id, atMs }))
   const purge = { generation: run.generation, limit: purgedRowsMax }
   while (catalog.transaction(() => catalog.statements.purgeUnused.run(purge).changes) > 0);
 }

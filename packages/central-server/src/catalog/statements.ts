@@ -19,6 +19,7 @@ export interface RunRow {
   digest: Buffer | null
   content_bytes: number
   archive_bytes: number
+  stored_bytes: number
   broken: number
   counts: string
   warning_count: number
@@ -78,7 +79,7 @@ export function prepareStatements(database: Database.Database) {
     finishRun: database.prepare<[Record<string, unknown>]>(
       `UPDATE runs SET outcome = :outcome, finished_at_ms = :finishedAtMs, kind = :kind,
          error_code = :errorCode, error_message = :errorMessage, archive = :archive, digest = :digest,
-         content_bytes = :contentBytes, archive_bytes = :archiveBytes, broken = :broken, counts = :counts,
+         content_bytes = :contentBytes, archive_bytes = :archiveBytes, stored_bytes = :storedBytes, broken = :broken, counts = :counts,
          warning_count = :warningCount, warnings = :warnings
        WHERE id = :id AND outcome IS NULL`,
     ),
@@ -88,16 +89,16 @@ export function prepareStatements(database: Database.Database) {
     ),
     run: database.prepare<[id: number], RunRow>(`${selectRuns} WHERE runs.id = ?`),
     runsOfAll: database.prepare<[limit: number], RunRow>(
-      `${selectRuns} WHERE removed = 0 ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT ?`,
+      `${selectRuns} WHERE removed_at_ms IS NULL ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT ?`,
     ),
     runsOfHost: database.prepare<[host: string, limit: number], RunRow>(
-      `${selectRuns} WHERE hosts.name = ? AND removed = 0 ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT ?`,
+      `${selectRuns} WHERE hosts.name = ? AND removed_at_ms IS NULL ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT ?`,
     ),
     archivedRuns: database.prepare<[host: string], RunRow>(
       `${selectRuns} WHERE hosts.name = ? AND archive IS NOT NULL ORDER BY runs.id`,
     ),
     lastGoodRun: database.prepare<[host: string], RunRow>(
-      `${selectRuns} WHERE hosts.name = ? AND removed = 0 AND outcome IN ('complete', 'complete-with-changes')
+      `${selectRuns} WHERE hosts.name = ? AND removed_at_ms IS NULL AND outcome IN ('complete', 'complete-with-changes')
        ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT 1`,
     ),
     /** What a run left in the catalog whose archive was finished afterwards. */
@@ -130,11 +131,62 @@ export function prepareStatements(database: Database.Database) {
         'SELECT id FROM runs WHERE generation = ? AND archive IS NOT NULL ORDER BY id DESC LIMIT 1',
       )
       .pluck(),
-    setRemoved: database.prepare<[id: number]>('UPDATE runs SET removed = 1 WHERE id = ?'),
+    setRemoved: database.prepare<[{ id: number; atMs: number }]>(
+      'UPDATE runs SET removed_at_ms = :atMs WHERE id = :id AND removed_at_ms IS NULL',
+    ),
+    /** Runs that retention removed before a time, of whose archives something may have become needless. */
+    removedRuns: database.prepare<[{ host: string; beforeMs: number }], RunRow>(
+      `${selectRuns} WHERE hosts.name = :host AND archive IS NOT NULL AND removed_at_ms <= :beforeMs ORDER BY runs.id`,
+    ),
+    keptArchives: database
+      .prepare<[generation: number], string>(
+        `SELECT archive FROM runs WHERE generation = ? AND archive IS NOT NULL AND removed_at_ms IS NULL ORDER BY id`,
+      )
+      .pluck(),
+    /** Content of the archives of a generation that versions have, as bytes by run. */
+    neededBytes: database.prepare<[generation: number], { run: number; bytes: number }>(
+      `SELECT content_run AS run, SUM(bytes) AS bytes FROM (
+         SELECT DISTINCT content_run, content_offset, COALESCE(stored_size, size) AS bytes
+         FROM versions WHERE generation = ? AND content_run IS NOT NULL)
+       GROUP BY content_run`,
+    ),
+    /** Runs whose archives have pieces of content that is in several. */
+    runsOfPieces: database
+      .prepare<[generation: number], number>(
+        `SELECT DISTINCT piece.value ->> 0 FROM versions, json_each(content_pieces) AS piece WHERE generation = ?`,
+      )
+      .pluck(),
+    neededContents: database
+      .prepare<[{ generation: number; run: number }], number>(
+        `SELECT DISTINCT content_offset FROM versions WHERE generation = :generation AND content_run = :run
+         ORDER BY content_offset`,
+      )
+      .pluck(),
+    neededPaths: database
+      .prepare<[{ generation: number; run: number; after: Buffer; limit: number }], Buffer>(
+        `SELECT path FROM versions WHERE generation = :generation AND path > :after AND first_run = :run
+         ORDER BY path LIMIT :limit`,
+      )
+      .pluck(),
+    insertRepack: database.prepare<
+      [{ run: number; digest: Buffer; archiveBytes: number; storedBytes: number }]
+    >(
+      `INSERT INTO repacks (run_id, digest, archive_bytes, stored_bytes)
+       VALUES (:run, :digest, :archiveBytes, :storedBytes)`,
+    ),
+    repacks: database.prepare<[host: string], { run: number; archive: string; digest: Buffer }>(
+      `SELECT run_id AS run, archive, repacks.digest FROM repacks JOIN runs ON runs.id = run_id
+       JOIN hosts ON hosts.id = host_id WHERE hosts.name = ?`,
+    ),
+    applyRepack: database.prepare<[run: number]>(
+      `UPDATE runs SET (digest, archive_bytes, stored_bytes) =
+         (SELECT digest, archive_bytes, stored_bytes FROM repacks WHERE run_id = runs.id) WHERE id = ?`,
+    ),
+    deleteRepack: database.prepare<[run: number]>('DELETE FROM repacks WHERE run_id = ?'),
     /** Removed runs of a host whose generation has no run left that is not. */
     unneededRuns: database.prepare<[host: string], RunRow>(
-      `${selectRuns} WHERE hosts.name = ? AND removed = 1 AND NOT EXISTS (
-         SELECT 1 FROM runs AS other WHERE other.generation = runs.generation AND other.removed = 0)`,
+      `${selectRuns} WHERE hosts.name = ? AND removed_at_ms IS NOT NULL AND NOT EXISTS (
+         SELECT 1 FROM runs AS other WHERE other.generation = runs.generation AND other.removed_at_ms IS NULL)`,
     ),
     deleteRun: database.prepare<[id: number]>('DELETE FROM runs WHERE id = ?'),
 
@@ -145,7 +197,7 @@ export function prepareStatements(database: Database.Database) {
     purgeUnused: database.prepare<[{ generation: number; limit: number }]>(
       `DELETE FROM versions WHERE generation = :generation AND (path, first_run) IN (
          SELECT path, first_run FROM versions AS version WHERE generation = :generation AND NOT EXISTS (
-           SELECT 1 FROM runs WHERE runs.generation = :generation AND removed = 0 AND runs.id >= version.first_run
+           SELECT 1 FROM runs WHERE runs.generation = :generation AND removed_at_ms IS NULL AND runs.id >= version.first_run
              AND (version.end_run IS NULL OR runs.id < version.end_run))
          LIMIT :limit)`,
     ),

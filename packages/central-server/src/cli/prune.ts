@@ -1,10 +1,10 @@
 import { Catalog } from '../catalog/catalog.ts'
 import { exitCodeOfError, worstExitCode } from '../exit-codes.ts'
 import { chooseHosts } from '../jobs/choose-hosts.ts'
-import { type PrunePlan, planPrune, pruneHost } from '../jobs/prune.ts'
+import { type PrunePlan, type PruneResult, planPrune, pruneHost } from '../jobs/prune.ts'
 import { openRepository } from '../storage/repository.ts'
 import type { CommandDefinition } from './command.ts'
-import { formatTable, formatTime } from './format.ts'
+import { formatBytes, formatTable, formatTime } from './format.ts'
 import { printable } from './printable.ts'
 import { describeError } from './report-error.ts'
 import { reportProblems } from './report-problems.ts'
@@ -27,11 +27,13 @@ export const pruneCommand: CommandDefinition = {
       const context = { settings, repository, catalog, now }
       for (const host of hosts) {
         try {
-          const plan = options.dryRun ? planPrune(context, host) : await pruneHost(context, host)
-          invocation.report(
-            reportPlan(plan, options.dryRun ?? false),
-            describePlan(plan, options.dryRun ?? false),
-          )
+          const dryRun = options.dryRun ?? false
+          const result = dryRun ? null : await pruneHost(context, host)
+          const plan = result ?? planPrune(context, host)
+          invocation.report(reportPlan(plan, dryRun, result), [
+            ...describePlan(plan, dryRun),
+            ...describeRepacks(host.name, result),
+          ])
         } catch (error) {
           invocation.report({ host: host.name, error: describeError(error) }, [
             `${host.name}: ${printable(describeError(error).message)}`,
@@ -44,8 +46,24 @@ export const pruneCommand: CommandDefinition = {
   },
 }
 
-function reportPlan({ host, decisions, refusal }: PrunePlan, dryRun: boolean): object {
-  return { host, dryRun, refusal, decisions }
+function reportPlan(
+  { host, decisions, refusal }: PrunePlan,
+  dryRun: boolean,
+  result: PruneResult | null,
+): object {
+  const { repacked = [], refused = [], emptied = [] } = result ?? {}
+  return { host, dryRun, refusal, decisions, repacked, refused, emptied }
+}
+
+function describeRepacks(host: string, result: PruneResult | null): string[] {
+  const { repacked = [], refused = [] } = result ?? {}
+  return [
+    ...repacked.map(
+      ({ archive, bytesBefore, bytes }) =>
+        `${host}: ${archive} was packed anew: ${formatBytes(bytesBefore)} became ${formatBytes(bytes)}`,
+    ),
+    ...refused.map(({ archive, reason }) => `${host}: ${archive} is not packed anew: ${printable(reason)}`),
+  ]
 }
 
 function describePlan({ host, runs, decisions, refusal, hasRules }: PrunePlan, dryRun: boolean): string[] {

@@ -3,6 +3,7 @@ import { ingestArchive } from '../catalog/ingest-archive.ts'
 import type { Lease } from '../catalog/lease.ts'
 import { archivePath, listArchives } from '../storage/archive-list.ts'
 import { finishPartial } from '../storage/broken-archive.ts'
+import { recoverRepacks } from './repack.ts'
 import type { ServerContext } from './server-context.ts'
 
 type AdoptionContext = Pick<ServerContext, 'catalog' | 'repository' | 'log' | 'signal'>
@@ -15,6 +16,7 @@ type AdoptionContext = Pick<ServerContext, 'catalog' | 'repository' | 'log' | 's
 export async function adoptArchives(context: AdoptionContext, lease: Lease): Promise<number[]> {
   const { catalog, repository, log } = context
   const { host } = lease
+  await recoverRepacks(catalog, repository, host)
   await finishPartials(context, lease)
   const known = new Set(catalog.archiveNames(host))
   const { archives } = await listArchives(repository, host)
@@ -22,7 +24,7 @@ export async function adoptArchives(context: AdoptionContext, lease: Lease): Pro
   for (const { name } of archives) {
     if (known.has(name)) continue
     try {
-      const run = await ingestArchive(catalog, lease, {
+      const { id: run } = await ingestArchive(catalog, lease, {
         host,
         name,
         path: archivePath(repository, host, name),

@@ -187,7 +187,13 @@ class HostRun {
     try {
       const plan = planPrune(this.#context, this.#host)
       if (plan.refusal !== null) this.#warn({ code: 'retention-refused', path: null, message: plan.refusal })
-      await applyPrune(this.#context, plan)
+      const { refused } = await applyPrune(this.#context, plan)
+      for (const { archive, reason } of refused)
+        this.#warn({
+          code: 'repack-refused',
+          path: null,
+          message: `${archive} is not packed anew: ${reason}`,
+        })
     } catch (error) {
       this.#warn({ code: 'retention-failed', path: null, message: (error as Error).message })
     }

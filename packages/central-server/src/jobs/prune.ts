@@ -6,6 +6,7 @@ import type { ServerSettings } from '../config/settings.ts'
 import { hasRules, planRetention, type RetentionPlan } from '../retention/plan.ts'
 import type { Repository } from '../storage/repository.ts'
 import { emptyTrash, moveToTrash } from '../storage/trash.ts'
+import { type RepackResult, recoverRepacks, repackArchives } from './repack.ts'
 
 export interface PruneContext {
   settings: ServerSettings
@@ -22,6 +23,12 @@ export interface PrunePlan extends RetentionPlan {
   hasRules: boolean
 }
 
+/** What became of archives. */
+export interface PruneResult extends RepackResult {
+  /** Names of those that left the trash for good. */
+  emptied: string[]
+}
+
 /** Reads the catalog and decides; changes nothing. */
 export function planPrune({ catalog, now }: Pick<PruneContext, 'catalog' | 'now'>, host: Host): PrunePlan {
   const runs = catalog.runs(host.name).filter(({ archive }) => archive !== null)
@@ -34,25 +41,27 @@ export function planPrune({ catalog, now }: Pick<PruneContext, 'catalog' | 'now'
 
 /**
  * Does what a plan says: runs go from the catalog first, and archives that nothing needs then go to the trash, so that a
- * crash leaves an archive that the next run takes in again, and never a run without its archive. The caller holds the host's lease. Returns the
- * names of the archives that left the trash for good.
+ * crash leaves an archive that the next run takes in again, and never a run without its archive. Archives that are mostly
+ * needless by now are packed anew. The caller holds the host's lease.
  */
-export async function applyPrune(context: PruneContext, plan: PrunePlan): Promise<string[]> {
+export async function applyPrune(context: PruneContext, plan: PrunePlan): Promise<PruneResult> {
   const { catalog, repository, settings, now } = context
   const going = new Set(plan.decisions.filter(({ action }) => action === 'remove').map(({ run }) => run))
   for (const run of plan.runs) {
-    if (going.has(run.id)) removeRun(catalog, run)
+    if (going.has(run.id)) removeRun(catalog, run, now())
   }
   for (const archive of forgetUnneededRuns(catalog, plan.host)) {
     await moveToTrash(repository, plan.host, archive, now())
   }
-  return emptyTrash(repository, plan.host, settings.trashMs, now())
+  const emptied = await emptyTrash(repository, plan.host, settings.trashMs, now())
+  const repacks = await repackArchives(catalog, repository, plan.host, now() - settings.trashMs)
+  return { emptied, ...repacks }
 }
 
 /** Plans and applies under a lease of its own. Throws `BusyError` where a run of the host is at work. */
-export async function pruneHost(context: PruneContext, host: Host): Promise<PrunePlan> {
+export async function pruneHost(context: PruneContext, host: Host): Promise<PrunePlan & PruneResult> {
   using _lease = takeLease(context.catalog, host.name)
+  await recoverRepacks(context.catalog, context.repository, host.name)
   const plan = planPrune(context, host)
-  await applyPrune(context, plan)
-  return plan
+  return { ...plan, ...(await applyPrune(context, plan)) }
 }

@@ -1,10 +1,11 @@
 import { existsSync, renameSync, rmSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { ArchiveError, syncFolder } from '@central-backup/archive'
-import { Catalog } from '../catalog/catalog.ts'
+import { ArchiveError, type Repack, syncFolder } from '@central-backup/archive'
+import { Catalog, type Run } from '../catalog/catalog.ts'
 import { ingestArchive } from '../catalog/ingest-archive.ts'
 import { type Lease, takeLease } from '../catalog/lease.ts'
+import { removeRun } from '../catalog/remove-run.ts'
 import { isHostName } from '../config/host-name.ts'
 import { CatalogError } from '../errors.ts'
 import { archivePath, listArchives } from '../storage/archive-list.ts'
@@ -64,6 +65,7 @@ async function takeInHost(
   const { archives } = await listArchives(repository, host)
   let waiting = archives.map(({ name }) => name)
   let refused: RebuildResult['damaged'] = []
+  const repacks: Repack[] = []
   result.archives[host] = 0
   // Again for what was refused, as long as that brings some in: where the clock was set back, an archive may stand before
   // the one that it builds on.
@@ -72,7 +74,9 @@ async function takeInHost(
     for (const name of waiting) {
       observer.onArchive(host, name)
       try {
-        await ingestArchive(catalog, lease, { host, name, path: archivePath(repository, host, name) })
+        const file = { host, name, path: archivePath(repository, host, name) }
+        const { repack } = await ingestArchive(catalog, lease, file)
+        if (repack !== null) repacks.push(repack)
         result.archives[host]++
       } catch (error) {
         if (!(error instanceof ArchiveError)) throw error
@@ -82,6 +86,23 @@ async function takeInHost(
     taken = refused.length > 0 && refused.length < waiting.length
   }
   result.damaged.push(...refused)
+  removeUnkept(catalog, host, repacks)
+}
+
+/** What only removed runs had may be missing from archives that were packed anew, so that those runs cannot come back. */
+function removeUnkept(catalog: Catalog, host: string, repacks: readonly Repack[]): void {
+  const runs = catalog.archivedRuns(host)
+  const byName = new Map(runs.map((run) => [run.archive!.name, run]))
+  const removed = new Set<Run>()
+  for (const { kept } of repacks) {
+    const known = kept.flatMap((name) => byName.get(name) ?? [])
+    const newest = known.at(-1)
+    if (newest === undefined) continue
+    for (const run of runs) {
+      if (run.generation === newest.generation && run.id < newest.id && !known.includes(run)) removed.add(run)
+    }
+  }
+  for (const run of removed) removeRun(catalog, run, catalog.now())
 }
 
 async function listHostFolders(repository: Repository): Promise<string[]> {

@@ -1,3 +1,4 @@
+import { ArchiveError } from '@central-backup/archive'
 import { BackupError, StorageError, type StorageErrorCode } from '../errors.ts'
 
 interface Meaning {
@@ -71,11 +72,11 @@ export function toStorageError(error: unknown, doing: string): BackupError {
   return new StorageError('storage-failed', `Cannot ${doing}: ${reason}`, { cause: error })
 }
 
-/** Does `work`, and throws what `toStorageError` makes of its failure. */
+/** Does `work`, and throws what `toStorageError` makes of its failure; what is wrong with an archive stays as it is. */
 export async function withStorageErrors<T>(doing: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
-    throw toStorageError(error, doing)
+    throw error instanceof ArchiveError ? error : toStorageError(error, doing)
   }
 }

@@ -6,8 +6,18 @@ ALTER TABLE runs ADD COLUMN generation INTEGER;
 -- 1: stays, whatever retention says
 ALTER TABLE runs ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
 
--- 1: removed by retention; the row and the archive stay while the rest of the generation needs them
-ALTER TABLE runs ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;
+-- when retention removed it; the row and the archive stay while the rest of the generation needs them
+ALTER TABLE runs ADD COLUMN removed_at_ms INTEGER;
+-- bytes of content that the archive holds: what its run packed, until it is packed anew
+ALTER TABLE runs ADD COLUMN stored_bytes INTEGER NOT NULL DEFAULT 0;
+
+-- An archive that is being replaced by one with less in it. If the file is the new one, only this row is left to do.
+CREATE TABLE repacks (
+  run_id        INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+  digest        BLOB NOT NULL CHECK (length(digest) = 32),
+  archive_bytes INTEGER NOT NULL,
+  stored_bytes  INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE owners (
   id         INTEGER PRIMARY KEY,
