@@ -161,7 +161,7 @@ export interface Counts {
   unchanged: number
   /** Paths that stood in the run before and do not any more, without what was below them. */
   gone: number
-  /** Left out because an exclude pattern matches. What lies below an excluded directory is not counted. */
+  /** Left out by a rule of the selection. What lies below what is left out is not counted. */
   excluded: number
   /** Changed while they were read. */
   changed: number

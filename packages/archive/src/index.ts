@@ -23,7 +23,7 @@ export {
 export { checkEntryLimits, type IndexKind } from './index-row.ts'
 export * from './limits.ts'
 export { exitNow } from './native/libc.ts'
-export { type Mount, MountTable, whyNotEntered } from './native/mounts.ts'
+export { holdsNoData, type Mount, MountTable, whyNotEntered } from './native/mounts.ts'
 export { CompressorPool } from './pack/compressor-pool.ts'
 export { checkExcludePattern } from './pack/exclude-pattern.ts'
 export { compileExclusion, Exclusion, noVerdict, type Verdict } from './pack/exclusion.ts'

@@ -76,6 +76,18 @@ test('patterns find nothing in a file system without data, unless they lead into
   assert.deepEqual(found('proc/uptime'), [['proc/uptime'], []])
 })
 
+test('who names something in a file system without data is told what comes of it', { skip }, () => {
+  using folder = new MountedFolder()
+  mount(join(folder.path, 'proc'), '-t', 'proc', 'proc')
+  folder.file('a')
+  const codes = (...patterns: string[]) =>
+    select(patterns.map((one) => ({ path: path(`${folder.path}/${one}`) }))).problems.map(
+      (problem) => `${problem.code} ${folder.nameOf(problem.path)}`,
+    )
+  assert.deepEqual(codes('proc/uptime', 'a', '*'), ['path-without-data proc/uptime'])
+  assert.deepEqual(codes('proc/upt*', 'proc'), ['path-without-data proc', 'path-without-data proc'])
+})
+
 test('a request says what holds for all, and each path what holds for it alone', () => {
   const request: MessageOf<'check'> = {
     type: 'check',

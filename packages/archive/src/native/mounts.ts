@@ -57,6 +57,11 @@ const pseudoTypes: ReadonlySet<string> = new Set([
   'xenfs',
 ])
 
+/** Whether a mount is of a kind that holds no data of its own, nor gets any by being looked into. */
+export function holdsNoData({ type }: Mount): boolean {
+  return pseudoTypes.has(type) && type !== 'autofs'
+}
+
 /** File systems in memory: what they hold is gone with the next start of the machine. */
 const memoryTypes: ReadonlySet<string> = new Set(['tmpfs', 'ramfs'])
 
@@ -119,6 +124,16 @@ export class MountTable {
       ?.get(path.slice(cut + 1) as BytePath)
     const top = mounts?.at(-1) ?? null
     return top !== null && this.isSameTree(top) ? null : top
+  }
+
+  /** The mount that a path lies on, as far as it is not that of the root directory. */
+  holding(path: BytePath): Mount | null {
+    const names = path.split('/')
+    for (let count = names.length; count > 0; count--) {
+      const mount = this.at(names.slice(0, count).join('/') as BytePath)
+      if (mount !== null) return mount
+    }
+    return null
   }
 
   /**

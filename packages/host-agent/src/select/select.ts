@@ -1,6 +1,7 @@
 import {
   type BytePath,
   bytesFromText,
+  holdsNoData,
   isSafePath,
   MountTable,
   noVerdict,
@@ -36,6 +37,7 @@ export type SelectProblemCode =
   | 'path-not-found'
   | 'path-unreadable'
   | 'path-is-link'
+  | 'path-without-data'
   | 'pattern-matched-nothing'
 
 /** Something about a path of the request that its author should know. */
@@ -147,6 +149,7 @@ class PathSelection {
       return true
     }
     this.#addRoots(resolution.path, resolution.links, true)
+    this.#warnOfNoData(resolution.path)
     if (resolution.isLink) {
       this.#problem(
         'path-is-link',
@@ -176,6 +179,7 @@ class PathSelection {
       return true
     }
     const matches = this.#expand(resolution.path, rest, onlyFolders)
+    if (matches.length > 0) this.#warnOfNoData(resolution.path)
     for (const { path, isDirectory } of matches) {
       if (this.#isExcluded(path, resolution.path, isDirectory)) continue
       const why = this.#whyNotEntered(path)
@@ -192,6 +196,14 @@ class PathSelection {
       approach: this.#approach,
       isClosed: (path) => this.#whyNotEntered(path) !== null,
     })
+  }
+
+  /** What is named is packed; but what most of these files have, nobody gets by their size, which is 0. */
+  #warnOfNoData(path: BytePath): void {
+    const mount = this.#mounts.holding(path)
+    if (mount === null || !holdsNoData(mount)) return
+    const message = `it lies in ${mount.type}, which holds no data: files there that say that they have no bytes come empty`
+    this.#problem('path-without-data', path, message)
   }
 
   /** A pattern finds what is mounted only where a walk would go in by itself. */
