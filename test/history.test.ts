@@ -27,7 +27,7 @@ const exclusions = [
   },
 ]
 
-const runsKept = 4
+const runsKept = 3
 
 /** A run that can be seen. */
 interface ListedRun {
@@ -66,11 +66,12 @@ class History {
     this.#mutator.change(25)
     await this.#run()
     for (let step = 1; step < steps; step++) {
-      this.#mutator.change(this.#random.below(7))
+      // Now and then so much that little is left of what was.
+      this.#mutator.change(this.#random.chance(0.25) ? 60 : this.#random.below(7))
       const dice = this.#random.next()
-      if (dice < 0.08) await this.#prune()
-      else if (dice < 0.16) await this.#rebuild()
-      else if (dice < 0.26) await this.#run('--full')
+      if (dice < 0.12) await this.#prune()
+      else if (dice < 0.2) await this.#rebuild()
+      else if (dice < 0.28) await this.#run('--full')
       else {
         if (dice < 0.4) this.#exclude(this.#random.of(exclusions))
         await this.#run()
@@ -109,9 +110,16 @@ class History {
 
   async #prune(): Promise<void> {
     this.#mutator.log.push('prune')
-    const { repacked } = JSON.parse(await this.#server('prune', '--json')) as { repacked: object[] }
-    if (repacked.length > 0) this.#mutator.log.push(`${repacked.length} archives packed anew`)
+    const prune = async () => {
+      const { repacked } = JSON.parse(await this.#server('prune', '--json')) as { repacked: object[] }
+      if (repacked.length > 0) this.#mutator.log.push(`${repacked.length} archives packed anew`)
+    }
+    await prune()
     this.#visible = this.#visible.slice(-runsKept)
+    await this.#runs()
+    // By now what was removed has been in the trash for its time.
+    await this.#server('verify')
+    await prune()
     await this.#runs()
   }
 
@@ -207,7 +215,7 @@ describe('every moment of a random history can be seen and restored', { concurre
       const history = new History(site, host, root, new Random(seed))
       try {
         await history.live()
-        await history.check()
+        await history.check(); console.error(history.log.split("\n").filter((l) => /anew/.test(l)).join(";"))
       } catch (error) {
         const { message } = error as Error
         throw new Error(`seed ${seed}: ${message}\nThe history:\n${history.log}`, { cause: error })
