@@ -215,7 +215,7 @@ describe('every moment of a random history can be seen and restored', { concurre
       const history = new History(site, host, root, new Random(seed))
       try {
         await history.live()
-        await history.check(); console.error(history.log.split("\n").filter((l) => /anew/.test(l)).join(";"))
+        await history.check()
       } catch (error) {
         const { message } = error as Error
         throw new Error(`seed ${seed}: ${message}\nThe history:\n${history.log}`, { cause: error })
