@@ -40,6 +40,8 @@ export class FakeAgent implements AsyncDisposable {
   script: Script = async () => {}
   /** For a request to list. */
   listing: (channel: Channel) => Promise<void> = async () => {}
+  /** For a request to restore, to folders below `/srv`. */
+  restoring: (channel: Channel, request: MessageOf<'restore'>) => Promise<void> = async () => {}
   /** In the place of all: called with the connection, on which nothing was said yet. */
   greeting: ((channel: Channel, socket: TLSSocket) => Promise<void>) | null = null
   readonly #listener: Server
@@ -86,9 +88,10 @@ export class FakeAgent implements AsyncDisposable {
   }
 
   async #serve(channel: Channel, socket: TLSSocket): Promise<void> {
-    await greet(channel, this.host.name)
-    const request = await channel.receive(['backup', 'check'])
+    await greet(channel, this.host.name, [Buffer.from('/srv')])
+    const request = await channel.receive(['backup', 'check', 'restore'])
     if (request.type === 'check') await this.listing(channel)
+    else if (request.type === 'restore') await this.restoring(channel, request)
     else await this.script({ channel, socket, request, archive: formatArchiveName(request) })
   }
 }
@@ -103,14 +106,14 @@ async function hearOut(channel: Channel): Promise<void> {
 }
 
 /** `hello` and `welcome`, as an agent says them that takes any password. */
-export async function greet(channel: Channel, name: string): Promise<void> {
+export async function greet(channel: Channel, name: string, restore: readonly Buffer[] = []): Promise<void> {
   await channel.send({ type: 'hello', protocol: 1, software: 'fake-agent 1', role: 'host', name })
   await channel.receive(['hello'])
   await channel.receive(['authenticate'])
   await channel.send({
     type: 'welcome',
     name,
-    policy: { read: [Buffer.from('/')], restore: [] },
+    policy: { read: [Buffer.from('/')], restore: [...restore] },
     localCopy: false,
   })
 }

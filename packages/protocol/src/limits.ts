@@ -69,6 +69,9 @@ export const planStepsMax = 1000
 export const notSetKindsMax = 32
 export const notSetExamplesMax = 5
 
+/** Paths and messages of the `warning` messages of a restore that are told one by one; the rest is only counted. */
+export const restoreWarningsBytesMax = 16 * MiB
+
 /** Owners with other numbers that a restore tells of. */
 export const mappedOwnersMax = 1000
 

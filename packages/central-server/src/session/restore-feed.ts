@@ -42,6 +42,7 @@ export class RestoreFeed implements Disposable {
   #held: Entry | null = null
   #passes = 0
   #entriesGiven = 0
+  #pathBytesGiven = 0
   /** Files whose content may still be asked for: each once, whenever it was named. */
   #contentDue = 0
   #linksDue = 0
@@ -56,6 +57,11 @@ export class RestoreFeed implements Disposable {
   /** Entries that were given out, of all passes. */
   get entriesGiven(): number {
     return this.#entriesGiven
+  }
+
+  /** Bytes of their paths. */
+  get pathBytesGiven(): number {
+    return this.#pathBytesGiven
   }
 
   /** Bytes of content that were given out. */
@@ -112,6 +118,7 @@ export class RestoreFeed implements Disposable {
         break
       }
       this.#entriesGiven++
+      this.#pathBytesGiven += entry.path.length
       if (entry.type === 'file' || entry.type === 'hardlink') {
         this.#contentDue++
         this.#recent.set(entry.path, entry)

@@ -16,6 +16,7 @@ import {
   restorePhases,
   restoreRequestsMax,
   restoreSyncMsMax,
+  restoreWarningsBytesMax,
   stallMsMax,
   warningsMax,
 } from '@central-backup/protocol'
@@ -134,7 +135,10 @@ class RestoreListener {
   readonly #dryRun: boolean
   readonly #watch = new StallWatch()
   #warnings = 0
+  #warningBytes = 0
+  #untold = 0
   #steps = 0
+  #stepPathBytes = 0
 
   constructor(feed: RestoreFeed, observer: RemoteRestoreObserver, dryRun: boolean) {
     this.#feed = feed
@@ -145,11 +149,7 @@ class RestoreListener {
   take(message: MessageOf<'restore-plan' | 'warning' | 'progress'>): void {
     switch (message.type) {
       case 'restore-plan':
-        this.#steps += message.steps.length
-        if (!this.#dryRun || this.#steps > this.#feed.entriesGiven)
-          throw new ProtocolError('message-out-of-turn', 'the agent plans what it was not asked for')
-        for (const { path, ...step } of message.steps)
-          this.#observer.onStep?.({ path: pathOf(path), ...step })
+        this.#takePlan(message)
         break
       case 'warning':
         this.#takeWarning(message)
@@ -162,13 +162,32 @@ class RestoreListener {
   end({ report }: MessageOf<'restore-end'>): RestoreReport | null {
     if ((report === null) !== this.#dryRun)
       throw new ProtocolError('message-malformed', 'the agent ends another request than the one it was given')
+    if (this.#untold > 0)
+      this.#observer.onMoreProblems?.(
+        `${this.#untold} more problems are not listed; the counts have them all`,
+      )
     return report && toReport(report)
+  }
+
+  /** Each step is of an entry that was sent, so that all of them are no more, and no longer. */
+  #takePlan({ steps }: MessageOf<'restore-plan'>): void {
+    this.#steps += steps.length
+    for (const { path } of steps) this.#stepPathBytes += path.length - 1
+    const { entriesGiven, pathBytesGiven } = this.#feed
+    if (!this.#dryRun || this.#steps > entriesGiven || this.#stepPathBytes > pathBytesGiven)
+      throw new ProtocolError('message-out-of-turn', 'the agent plans what it was not asked for')
+    for (const { path, ...step } of steps) this.#observer.onStep?.({ path: pathOf(path), ...step })
   }
 
   #takeWarning({ code, path, message }: MessageOf<'warning'>): void {
     // One more than the limit: the last says how many there were beyond it.
     if (++this.#warnings > warningsMax + 1)
       throw new ProtocolError('message-out-of-turn', `more than ${warningsMax} warnings arrived`)
+    this.#warningBytes += (path?.length ?? 0) + message.length
+    if (this.#warningBytes > restoreWarningsBytesMax) {
+      this.#untold++
+      return
+    }
     const kind = problemKinds.find((one) => one === code)
     if (kind === undefined || path === null) this.#observer.onMoreProblems?.(message)
     else this.#observer.onProblem?.({ kind, path: pathOf(path), message })

@@ -17,8 +17,10 @@ import { ProtocolError, restoreEntriesMax } from '@central-backup/protocol'
 export function decodeEntries(frame: Buffer): Entry[] {
   try {
     const content = decompressFrame(unwrapSkippable(indexFrameMagic, frame), indexBatchBytesMax)
-    const { header, entries, gone, end } = decodeIndexBatch(content, 'archive', 'any')
-    if (header !== null || gone.length > 0 || end !== null) throw malformed('more than entries')
+    const { entries, ...rest } = decodeIndexBatch(content, 'archive', 'any')
+    const { header, gone, membersEnd, end } = rest
+    if (header !== null || gone.length > 0 || membersEnd !== null || end !== null)
+      throw malformed('more than entries')
     if (entries.length === 0) throw malformed('a batch without entries')
     return entries
   } catch (error) {
