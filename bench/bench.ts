@@ -52,6 +52,7 @@ export async function runBench(options: BenchOptions, signal: AbortSignal, say: 
     const stage: Stage = { tree, backups: new Backups(tree, runner), targets }
     for (const work of options.works.filter((one) => one.tree === name))
       reports.push(await runWork(work, stage, peers, runner, options, say))
+    say(`removing backups and restored files of ${tree.name}`)
     for (const peer of peers) await stage.backups.discard(peer)
     targets.removeAll()
   }
@@ -64,7 +65,7 @@ export async function runBench(options: BenchOptions, signal: AbortSignal, say: 
   }
 }
 
-export function openTree(name: TreeName, scale: number, folder: BenchFolder): Tree {
+function openTree(name: TreeName, scale: number, folder: BenchFolder): Tree {
   const title = scale === 1 ? name : `${name}-${scale}`
   return new Tree(name, join(folder.trees, title), planTree(name, scale))
 }

@@ -28,8 +28,15 @@ function say(line: string): void {
 
 function untilInterrupted(): AbortSignal {
   const controller = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.on(signal, () => controller.abort(new Interrupted(signal)))
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) return
+      say(
+        `${signal}: ending what runs and removing what was made; with many restored files, that takes a while`,
+      )
+      controller.abort(new Interrupted(signal))
+    })
+  }
   return controller.signal
 }
 

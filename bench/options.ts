@@ -2,7 +2,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type PeerName, peerNames } from './peers/choose.ts'
-import { allWorks, type ChosenWork, defaultWorkNames } from './works.ts'
+import { allWorks, type ChosenWork, defaultWorkNames, workKinds } from './works.ts'
 
 /** A mistake on the command line. */
 export class OptionError extends Error {}
@@ -29,8 +29,9 @@ export const help = `Measures central-backup beside tar, ssh, rsync, borg and re
   npm run bench [-- OPTION...]              all works that are usual
   npm run bench -- growth [OPTION...]       how ours grows with the number of files and of runs
 
-  --work LIST     these works, separated by commas: ${defaultWorkNames.join(', ')},
-                  and the same on other trees: full-million. A work without its tree, like full, is all usual ones of it
+  --work LIST     these works, separated by commas, as WORK-TREE: full-small. WORK alone is that work on its usual trees:
+                  small, and for full and restore-one also large. All of them are usual:
+                  ${workKinds.join(', ')}
   --peer LIST     ours and these: ${peerNames.filter((name) => name !== 'ours').join(', ')};
                   without the option, all but borg-ssh
   --rounds N      measured runs of each, after a warm-up (5); fewer of those that take long

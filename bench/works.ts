@@ -113,18 +113,18 @@ export interface ChosenWork {
   tree: TreeName
 }
 
-const kinds = Object.keys(works) as WorkKind[]
+export const workKinds = Object.keys(works) as WorkKind[]
 
 /** What is run where nothing was chosen. */
 export const defaultWorkNames: readonly string[] = [
-  ...kinds.map((kind) => `${kind}-small`),
+  ...workKinds.map((kind) => `${kind}-small`),
   'full-large',
   'restore-one-large',
 ]
 
 /** All that can be chosen, tree by tree. */
 export const allWorks: readonly ChosenWork[] = treeNames.flatMap((tree) =>
-  kinds.map((kind) => ({ name: `${kind}-${tree}`, kind, tree })),
+  workKinds.map((kind) => ({ name: `${kind}-${tree}`, kind, tree })),
 )
 
 function requireSingleFile(tree: Tree, root: string): void {
