@@ -3,8 +3,10 @@ import { copyFileSync, readFileSync, renameSync, rmSync, truncateSync, writeFile
 import { test } from 'node:test'
 import { Catalog, type Run } from '../src/catalog/catalog.ts'
 import { takeLease } from '../src/catalog/lease.ts'
+import { chooseRun, standingEntries } from '../src/catalog/versions.ts'
 import { adoptArchives } from '../src/jobs/adopt-archives.ts'
 import { rebuildCatalog } from '../src/jobs/rebuild-catalog.ts'
+import { verify } from '../src/jobs/verify.ts'
 import { day, dumpVersions, PastRuns, writePastRun } from './past-run.ts'
 import { remembering } from './told.ts'
 
@@ -78,26 +80,87 @@ test('the catalog that was is kept beside the new one', async () => {
   assert.deepEqual(dumpVersions(old), before)
 })
 
-test('a damaged archive is told, with those that build on it, and all others are kept', async () => {
+test('a damaged archive is told, and those that build on it are taken in as far as they go', async () => {
   using past = await PastRuns.create()
   const [, second, third, fourth] = await addHistory(past)
   truncateSync(past.path(second!.archive!.name), 300)
-  const { catalog, lost } = await rebuild(past)
-  using _catalog = catalog
+  past.catalog.checkpoint()
+  const result = await rebuildCatalog(past.repository, () => past.nowMs, { onArchive: () => {} })
   assert.deepEqual(
-    lost.map((line) => line.split(':')[0]),
-    [second, third, fourth].map((run) => run!.archive!.name),
+    result.damaged.map(({ archive }) => archive),
+    [second!.archive!.name],
   )
-  assert.match(
-    lost[1]!,
-    new RegExp(`what has changed since ${second!.archive!.name}, and that archive is missing`),
-  )
+  const bridged = [third, fourth].map((run) => run!.archive!.name)
   assert.deepEqual(
-    catalog.runs('web1').map(({ startedAtMs }) => startedAtMs),
-    [day(6), day(5), day(1)],
+    result.bridged.map(({ archive }) => archive),
+    bridged,
   )
-  // Nothing of them is left, also not what their first batches said.
-  assert.equal(dumpVersions(catalog).length, 7)
+  using catalog = new Catalog(past.repository.catalogFile)
+  const runs = catalog.runs('web1').filter(({ outcome }) => outcome !== 'failed')
+  assert.deepEqual(
+    runs.map(({ startedAtMs, outcome }) => [startedAtMs, outcome]),
+    [
+      [day(6), 'complete'],
+      [day(5), 'complete'],
+      [day(4), 'incomplete'],
+      [day(3), 'incomplete'],
+      [day(1), 'complete'],
+    ],
+  )
+  assert.equal(runs[2]!.error?.code, 'base-missing')
+  // What the missing one would have told is what is missing, and nothing else.
+  const entries = [...standingEntries(catalog, runs[2]!, { order: 'path' })].map(({ path }) => path)
+  assert.ok(entries.length > 0)
+})
+
+test('where an archive is missing, its versions are counted and named, and the others come back', async () => {
+  using past = await PastRuns.create()
+  const full = await past.add({
+    startedAtMs: day(1),
+    kind: 'full',
+    tree: { t: 'folder', 't/a': { content: 'a' } },
+  })
+  const second = await past.add({
+    startedAtMs: day(2),
+    tree: { 't/b': { content: 'b' }, 't/lost': { content: 'lost' } },
+  })
+  const [b] = [...standingEntries(past.catalog, second, { order: 'path' })].filter(
+    ({ path }) => path === 't/b',
+  )
+  // As after a chmod: the content lies in the archive before.
+  await past.add({
+    startedAtMs: day(3),
+    tree: { 't/b': { entry: { ...b!, mode: 0o600 }, content: Buffer.alloc(0) }, 't/c': { content: 'c' } },
+  })
+  rmSync(past.path(second.archive!.name))
+  past.catalog.checkpoint()
+  const result = await rebuildCatalog(past.repository, () => past.nowMs, { onArchive: () => {} })
+  assert.deepEqual(result.missing, [
+    { host: 'web1', archive: second.archive!.name, versions: 1, paths: ['/t/b'] },
+  ])
+  using catalog = new Catalog(past.repository.catalogFile, { now: () => past.nowMs })
+  const newest = chooseRun(catalog, 'web1', 'latest')
+  assert.equal(newest.startedAtMs, day(3))
+  assert.deepEqual(
+    [...standingEntries(catalog, newest, { order: 'path' })].map(({ path, mode }) => [path, mode]),
+    [
+      ['t', 0o755],
+      ['t/a', 0o644],
+      ['t/b', 0o600],
+      ['t/c', 0o644],
+    ],
+  )
+  const { damage } = await verify(catalog, past.repository, ['web1'], {
+    ...{ sample: 1, random: Math.random, signal, onArchive: () => {}, onDamage: () => {} },
+  })
+  assert.deepEqual(
+    damage.map(({ archive, path }) => [archive, path]),
+    [
+      [second.archive!.name, null],
+      [second.archive!.name, '/t/b'],
+    ],
+  )
+  assert.deepEqual(catalog.archiveNames('web1').includes(full.archive!.name), true)
 })
 
 test('an archive under the name of another, or of another host, is refused', async () => {
@@ -111,7 +174,8 @@ test('an archive under the name of another, or of another host, is refused', asy
   using _catalog = catalog
   assert.match(lost.find((line) => line.startsWith(name))!, /should be named 2026-11-01T030000Z-full/)
   assert.match(lost.find((line) => line.startsWith(foreign))!, /is of host web2/)
-  assert.equal(catalog.runs('web1').length, 2)
+  // The rest of the generation is taken in without its beginning.
+  assert.equal(catalog.runs('web1').length, 5)
 })
 
 test('where the clock was set back, an archive that stands before its base is taken in after it', async () => {

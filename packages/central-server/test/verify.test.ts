@@ -86,7 +86,7 @@ test('damaged content is told by its files, and those of other frames are read o
   assert.equal(files, 2)
 })
 
-test('a truncated archive and a missing one are told, and the others are checked', async () => {
+test('a truncated archive and a missing one are told with all that they cost, and the others are checked', async () => {
   using past = await PastRuns.create()
   const [full, second] = await addRuns(past)
   await past.add({ startedAtMs: day(3), tree: { 't/c': { content: 'c' } } })
@@ -97,7 +97,13 @@ test('a truncated archive and a missing one are told, and the others are checked
   assert.equal(files, 1)
   assert.match(damage[0]!, /^1: archive: its SHA-256 is not/)
   assert.match(damage[1]!, /^1: archive: /)
-  assert.deepEqual(damage.slice(2), ['2: archive: the file is missing'])
+  assert.deepEqual(damage.slice(2), [
+    '1: /t/a: its content was there, of run 1 and all that follow',
+    '1: /t/b: its content was there, of runs from 1 to before 2',
+    '1: /t/link: its content was there, of run 1 and all that follow',
+    '2: archive: the file is missing',
+    '2: /t/b: its content was there, of run 2 and all that follow',
+  ])
 })
 
 test('of a sample, only some content is read, and no digest of whole archives', async () => {

@@ -22,16 +22,24 @@ export interface ArchiveFile {
   path: string
 }
 
+/** For an archive whose base is missing: what it says is taken in on top of what is known. */
+export interface Bridge {
+  /** Makes a run out of the name of an archive that is missing, for content that lies there. Returns its id. */
+  standIn(archive: string): number
+}
+
 /**
  * Makes the catalog know an archive that lies in the repository, from what the archive says itself. Used for one that a
  * crash kept out of the catalog, and to make the catalog anew. Returns its run, and
  * what it says of others if it was packed anew. Throws an `ArchiveError` where
- * the file is damaged, or is not what its name and place say; then nothing of it is kept.
+ * the file is damaged, or is not what its name and place say, or its base is missing and there is no `bridge`; then nothing
+ * of it is kept. With one, the run is incomplete: what changed in those that are missing is not known.
  */
 export async function ingestArchive(
   catalog: Catalog,
   lease: Lease,
   file: ArchiveFile,
+  bridge: Bridge | null = null,
 ): Promise<{ id: number; repack: Repack | null }> {
   await using reader = await ArchiveReader.open(file.path)
   const { digest, bytes } = await digestOf(file.path)
@@ -41,10 +49,10 @@ export async function ingestArchive(
   if (header === null) throw new ArchiveError('index-incomplete', `${file.path}: the index has no header`)
   checkIdentity(file, header)
   const { host, kind, startedAtMs } = header
-  const generation = generationOf(catalog, file, header)
+  const generation = bridge === null ? generationOf(catalog, file, header) : latestGeneration(catalog, header)
   const id = catalog.beginRun({ host, kind, generation, leaseToken: lease.token, startedAtMs })
   try {
-    const recorder = new RunRecorder(catalog, id, generation ?? id)
+    const recorder = new RunRecorder(catalog, id, generation ?? id, bridge)
     let end: ArchiveEnd | null = null
     let stored = 0
     const take = (batch: IndexBatch) => {
@@ -59,10 +67,14 @@ export async function ingestArchive(
     const archive = { name: file.name, bytes, digest }
     // What was known of the run when nothing of it could be kept.
     const failed = catalog.failedRun(host, startedAtMs)
+    const bridged = bridge && {
+      code: 'base-missing',
+      message: `${header.base} is missing, which this run builds on`,
+    }
     const result = {
-      outcome,
+      outcome: bridge === null ? outcome : 'incomplete',
       kind,
-      error: broken ? (failed?.error ?? null) : null,
+      error: bridged ?? (broken ? (failed?.error ?? null) : null),
       broken,
       storedBytes: stored,
       archive,
@@ -101,6 +113,18 @@ function generationOf(catalog: Catalog, { host, path }: ArchiveFile, { base }: A
       hint: 'What it holds itself can be extracted with tar.',
     },
   )
+}
+
+/** The one that the newest run belongs to that began before, if that is the last of it: what stood there may still stand. */
+function latestGeneration(catalog: Catalog, { host, startedAtMs }: ArchiveHeader): number | null {
+  const before = catalog
+    .archivedRuns(host)
+    .filter((run) => run.outcome !== 'failed' && run.startedAtMs < startedAtMs)
+    .sort((a, b) => b.startedAtMs - a.startedAtMs || b.id - a.id)
+  const [newest] = before
+  return newest !== undefined && newest.id === catalog.lastOfGeneration(newest.generation)
+    ? newest.generation
+    : null
 }
 
 function checkIdentity({ host, name, path }: ArchiveFile, header: ArchiveHeader): void {

@@ -34,6 +34,33 @@ export function partlyNeeded(catalog: Catalog, host: string, beforeMs: number): 
     .map(({ run, storedBytes }) => ({ run, storedBytes, neededBytes: needed.get(run.id) ?? 0 }))
 }
 
+/** A version whose content lies in an archive, and the runs in which it stands: from the first up to, not including, the end. */
+export interface VersionInArchive {
+  path: BytePath
+  firstRun: number
+  endRun: number | null
+}
+
+/** All versions of a generation whose content lies in the archive of a run, in path order. */
+export function* versionsInArchive(
+  { statements }: Catalog,
+  generation: number,
+  run: number,
+): IterableIterator<VersionInArchive> {
+  let after: Buffer = Buffer.alloc(0)
+  for (;;) {
+    const rows = statements.versionsInArchive.all({ generation, run, after, limit: pathsRowsMax })
+    // A path whose versions may go on in the next page is left to it.
+    const last = rows.length < pathsRowsMax ? null : rows.at(-1)!.path
+    for (const { path, first_run, end_run } of rows) {
+      if (last?.equals(path)) break
+      yield { path: pathOfSortKey(path), firstRun: first_run, endRun: end_run }
+      after = path
+    }
+    if (last === null) return
+  }
+}
+
 /** Paths of the versions that stand first in a run, in path order. */
 export function* neededPaths({ statements }: Catalog, { generation, id }: Run): IterableIterator<BytePath> {
   let after: Buffer = Buffer.alloc(0)

@@ -1,5 +1,6 @@
 import { ArchiveError, type BytePath, type Entry, type Gone } from '@central-backup/archive'
 import type { Catalog } from './catalog.ts'
+import type { Bridge } from './ingest-archive.ts'
 import { sortKey, toVersionValues } from './version-row.ts'
 
 /** Rows that are removed in one transaction: some tens of milliseconds. */
@@ -14,10 +15,12 @@ export class RunRecorder {
   readonly #catalog: Catalog
   readonly #run: number
   readonly #generation: number
+  readonly #bridge: Bridge | null
   readonly #owners = new Map<string, number>()
 
   /** A full run begins a generation; its id is that of the run. */
-  constructor(catalog: Catalog, run: number, generation = run) {
+  constructor(catalog: Catalog, run: number, generation = run, bridge: Bridge | null = null) {
+    this.#bridge = bridge
     this.#catalog = catalog
     this.#run = run
     this.#generation = generation
@@ -67,6 +70,7 @@ export class RunRecorder {
 
   readonly #runOf = (archive: string): number => {
     const run = this.#catalog.statements.runOfArchive.get({ run: this.#run, archive })
+    if (run === undefined && this.#bridge !== null) return this.#bridge.standIn(archive)
     if (run === undefined)
       throw new ArchiveError(
         'index-invalid',

@@ -156,6 +156,26 @@ export function prepareStatements(database: Database.Database) {
         `SELECT DISTINCT piece.value ->> 0 FROM versions, json_each(content_pieces) AS piece WHERE generation = ?`,
       )
       .pluck(),
+    /** Versions whose content lies in the archive of a run. */
+    versionsInArchive: database.prepare<
+      [{ generation: number; run: number; after: Buffer; limit: number }],
+      { path: Buffer; first_run: number; end_run: number | null }
+    >(
+      `SELECT path, first_run, end_run FROM versions WHERE generation = :generation AND path > :after
+       AND content_run = :run ORDER BY path, first_run LIMIT :limit`,
+    ),
+    /** A run of which nothing is known but the name of its archive, which is missing. */
+    insertStandIn: database.prepare<
+      [{ host: string; kind: string; token: string; startedAtMs: number; archive: string; message: string }]
+    >(
+      `INSERT INTO runs (host_id, kind, lease_token, started_at_ms, finished_at_ms, outcome, archive, digest,
+         error_code, error_message)
+       SELECT id, :kind, :token, :startedAtMs, :startedAtMs, 'failed', :archive, zeroblob(32), 'archive-missing', :message
+       FROM hosts WHERE name = :host`,
+    ),
+    countVersionsInArchive: database
+      .prepare<[run: number], number>('SELECT COUNT(*) FROM versions WHERE content_run = ?')
+      .pluck(),
     neededContents: database
       .prepare<[{ generation: number; run: number }], number>(
         `SELECT DISTINCT content_offset FROM versions WHERE generation = :generation AND content_run = :run

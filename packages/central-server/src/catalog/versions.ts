@@ -14,7 +14,7 @@ export type Moment = { atMs: number } | { run: number } | 'latest'
 export function chooseRun(catalog: Catalog, host: string, moment: Moment): Run {
   const usable = catalog
     .runs(host)
-    .filter(({ outcome, archive }) => outcome !== 'running' && archive !== null)
+    .filter(({ outcome, archive }) => outcome !== 'running' && outcome !== 'failed' && archive !== null)
   const oldest = usable.at(-1)
   if (oldest === undefined) {
     throw new UsageError(`There is no backup of ${host}`, {

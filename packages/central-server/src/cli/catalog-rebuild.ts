@@ -2,6 +2,7 @@ import { exitCodes } from '../exit-codes.ts'
 import { rebuildCatalog } from '../jobs/rebuild-catalog.ts'
 import { openRepository } from '../storage/repository.ts'
 import type { CommandDefinition } from './command.ts'
+import { formatCount } from './format.ts'
 import { printable } from './printable.ts'
 
 export const catalogRebuildCommand: CommandDefinition = {
@@ -20,9 +21,18 @@ export const catalogRebuildCommand: CommandDefinition = {
       const damaged = result.damaged.map(
         ({ host, archive, reason }) => `${host}: lost: ${archive}: ${reason}`,
       )
+      const bridged = result.bridged.map(
+        ({ host, archive }) =>
+          `${host}: incomplete: ${archive}: what it builds on is missing, so that not all is known of its run`,
+      )
+      const missing = result.missing.flatMap(({ host, archive, versions, paths }) => [
+        `${host}: missing: ${archive}: ${formatCount(versions)} versions of files have lost their content with it; verify names all`,
+        ...paths.map((path) => `${host}:   ${path}`),
+      ])
       const kept = result.replaced === null ? [] : [`The old catalog is kept as ${result.replaced}`]
-      invocation.report(result, [...counts, ...damaged, ...kept].map(printable))
-      if (result.damaged.length > 0) invocation.exitCode = exitCodes.incomplete.code
+      invocation.report(result, [...counts, ...damaged, ...bridged, ...missing, ...kept].map(printable))
+      if (result.damaged.length + result.bridged.length + result.missing.length > 0)
+        invocation.exitCode = exitCodes.incomplete.code
     })
   },
 }

@@ -35,9 +35,9 @@ export const verifyCommand: CommandDefinition = {
         invocation.warn(`${host}: the catalog does not know ${archive}; the next run takes it in`)
       const read = `${formatCount(result.files)} files with ${formatBytes(result.bytes)} read in ${formatCount(result.archives)} archives`
       invocation.report(result, [
-        `${read}; ${result.damage.length === 0 ? 'all is well' : `${result.damage.length} are damaged`}`,
+        `${read}; ${result.damaged === 0 ? 'all is well' : `${formatCount(result.damaged)} are damaged`}`,
       ])
-      if (result.damage.length > 0) invocation.exitCode = exitCodes.incomplete.code
+      if (result.damaged > 0) invocation.exitCode = exitCodes.incomplete.code
     })
   },
 }

@@ -31,7 +31,10 @@ export interface PruneResult extends RepackResult {
 
 /** Reads the catalog and decides; changes nothing. */
 export function planPrune({ catalog, now }: Pick<PruneContext, 'catalog' | 'now'>, host: Host): PrunePlan {
-  const runs = catalog.runs(host.name).filter(({ archive }) => archive !== null)
+  // A failed run with an archive is one of which nothing is left: it stands in for what others had there.
+  const runs = catalog
+    .runs(host.name)
+    .filter(({ archive, outcome }) => archive !== null && outcome !== 'failed')
   const retainable = runs.flatMap((run) =>
     run.outcome === 'running' ? [] : [{ ...run, outcome: run.outcome }],
   )

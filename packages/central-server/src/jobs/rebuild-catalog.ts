@@ -1,18 +1,37 @@
 import { existsSync, renameSync, rmSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { ArchiveError, type Repack, syncFolder } from '@central-backup/archive'
+import {
+  ArchiveError,
+  parseArchiveName,
+  type Repack,
+  syncFolder,
+  textFromBytes,
+} from '@central-backup/archive'
 import { Catalog, type Run } from '../catalog/catalog.ts'
-import { ingestArchive } from '../catalog/ingest-archive.ts'
+import { type Bridge, ingestArchive } from '../catalog/ingest-archive.ts'
 import { type Lease, takeLease } from '../catalog/lease.ts'
+import { versionsInArchive } from '../catalog/needed.ts'
 import { removeRun } from '../catalog/remove-run.ts'
 import { isHostName } from '../config/host-name.ts'
 import { CatalogError } from '../errors.ts'
 import { archivePath, listArchives } from '../storage/archive-list.ts'
 import type { Repository } from '../storage/repository.ts'
 
+/** Paths that are named of what was lost with an archive; all are counted, and `verify` names all. */
+const pathsToldMax = 20
+
 export interface RebuildObserver {
   onArchive(host: string, archive: string): void
+}
+
+export interface MissingArchive {
+  host: string
+  archive: string
+  /** How many versions of files have lost their content with it. */
+  versions: number
+  /** Paths of some of them, for people. */
+  paths: string[]
 }
 
 export interface RebuildResult {
@@ -20,6 +39,10 @@ export interface RebuildResult {
   archives: Record<string, number>
   /** Archives that could not be taken in, and why. */
   damaged: { host: string; archive: string; reason: string }[]
+  /** Archives that are missing or damaged, and that later ones have content in. */
+  missing: MissingArchive[]
+  /** Archives that were taken in although what they build on is missing: their runs are `incomplete`. */
+  bridged: { host: string; archive: string }[]
   /** Where the old catalog was moved; `null` where there was none. */
   replaced: string | null
 }
@@ -38,7 +61,7 @@ export async function rebuildCatalog(
   using held = holdAllHosts(repository, now)
   const file = `${repository.catalogFile}.rebuilt`
   removeDatabase(file)
-  const result: RebuildResult = { archives: {}, damaged: [], replaced: null }
+  const result: RebuildResult = { archives: {}, damaged: [], missing: [], bridged: [], replaced: null }
   try {
     using catalog = new Catalog(file, { now })
     for (const host of await listHostFolders(repository))
@@ -85,8 +108,73 @@ async function takeInHost(
     }
     taken = refused.length > 0 && refused.length < waiting.length
   }
-  result.damaged.push(...refused)
+  await bridgeGaps(catalog, repository, lease, refused, result, repacks)
   removeUnkept(catalog, host, repacks)
+}
+
+/**
+ * Archives whose base is missing still say what changed in their runs. On top of what is known, that is not all that stood
+ * there, but the most that is left of it.
+ */
+async function bridgeGaps(
+  catalog: Catalog,
+  repository: Repository,
+  lease: Lease,
+  refused: RebuildResult['damaged'],
+  result: RebuildResult,
+  repacks: Repack[],
+): Promise<void> {
+  const { host } = lease
+  const standIns = new Map<string, number>()
+  const bridge: Bridge = {
+    standIn: (archive) => standIns.get(archive) ?? standIn(catalog, lease, archive, standIns),
+  }
+  for (const { archive, reason } of refused) {
+    const file = { host, name: archive, path: archivePath(repository, host, archive) }
+    try {
+      const { repack } = await ingestArchive(catalog, lease, file, bridge)
+      if (repack !== null) repacks.push(repack)
+      result.archives[host] = (result.archives[host] ?? 0) + 1
+      result.bridged.push({ host, archive })
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error
+      result.damaged.push({ host, archive, reason })
+    }
+  }
+  for (const [archive, run] of standIns) {
+    const versions = catalog.statements.countVersionsInArchive.get(run) ?? 0
+    result.missing.push({ host, archive, versions, paths: somePaths(catalog, host, run) })
+  }
+}
+
+function standIn(catalog: Catalog, lease: Lease, archive: string, standIns: Map<string, number>): number {
+  const name = parseArchiveName(archive)
+  if (name === null)
+    throw new ArchiveError('index-invalid', `${JSON.stringify(archive)} is not the name of an archive`)
+  const { lastInsertRowid } = catalog.transaction(() =>
+    catalog.statements.insertStandIn.run({
+      host: lease.host,
+      archive,
+      token: lease.token,
+      ...name,
+      message: `${archive} is missing or damaged`,
+    }),
+  )
+  const run = Number(lastInsertRowid)
+  catalog.transaction(() => catalog.statements.setGeneration.run(run))
+  standIns.set(archive, run)
+  return run
+}
+
+function somePaths(catalog: Catalog, host: string, run: number): string[] {
+  const paths: string[] = []
+  for (const generation of new Set(catalog.archivedRuns(host).map((one) => one.generation))) {
+    for (const { path } of versionsInArchive(catalog, generation, run)) {
+      if (paths.length >= pathsToldMax) return paths
+      paths.push(`/${textFromBytes(path)}`)
+    }
+  }
+  return paths
 }
 
 /** What only removed runs had may be missing from archives that were packed anew, so that those runs cannot come back. */

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { createReadStream, existsSync } from 'node:fs'
 import { ArchiveError, ArchiveReader, type Entry, textFromBytes } from '@central-backup/archive'
 import type { Catalog, Run } from '../catalog/catalog.ts'
+import { type VersionInArchive, versionsInArchive } from '../catalog/needed.ts'
 import { archivePath, listArchives } from '../storage/archive-list.ts'
 import type { Repository } from '../storage/repository.ts'
 
@@ -15,10 +16,14 @@ export interface Damage {
   reason: string
 }
 
+const damageListedMax = 10_000
+
 export interface VerifyResult {
   archives: number
   files: number
   bytes: number
+  /** How much is damaged; `damage` lists at most `damageListedMax` of it, all are told by `onDamage`. */
+  damaged: number
   damage: Damage[]
   /** Archives that lie in the repository and are unknown to the catalog. */
   unknown: { host: string; archive: string }[]
@@ -45,7 +50,7 @@ export async function verify(
   hosts: readonly string[],
   options: VerifyOptions,
 ): Promise<VerifyResult> {
-  const verification = new Verification(repository, options)
+  const verification = new Verification(catalog, repository, options)
   for (const host of hosts) {
     // Removed ones too: later runs have content there.
     const runs = catalog.archivedRuns(host)
@@ -64,11 +69,13 @@ export async function verify(
 }
 
 class Verification {
-  readonly result: VerifyResult = { archives: 0, files: 0, bytes: 0, damage: [], unknown: [] }
+  readonly result: VerifyResult = { archives: 0, files: 0, bytes: 0, damaged: 0, damage: [], unknown: [] }
+  readonly #catalog: Catalog
   readonly #repository: Repository
   readonly #options: VerifyOptions
 
-  constructor(repository: Repository, options: VerifyOptions) {
+  constructor(catalog: Catalog, repository: Repository, options: VerifyOptions) {
+    this.#catalog = catalog
     this.#repository = repository
     this.#options = options
   }
@@ -77,12 +84,33 @@ class Verification {
     this.result.archives++
     const path = archivePath(this.#repository, run.host, run.archive!.name)
     try {
-      if (this.#options.sample === 1) await this.#checkDigest(run, path)
-      await using reader = await ArchiveReader.open(path)
-      await this.#checkEntries(run, reader)
+      if (this.#options.sample === 1 && existsSync(path)) await this.#checkDigest(run, path)
+      await using reader = await this.#open(run, path)
+      if (reader !== null) await this.#checkEntries(run, reader)
     } catch (error) {
       this.#options.signal.throwIfAborted()
       this.#damaged(run, null, reasonOf(error))
+    }
+  }
+
+  /** Of an archive that cannot be opened, nothing can be read: all that has its content there is told. */
+  async #open(run: Run, path: string): Promise<ArchiveReader | null> {
+    try {
+      return await ArchiveReader.open(path)
+    } catch (error) {
+      this.#damaged(run, null, reasonOf(error))
+      const generations = new Set(this.#catalog.archivedRuns(run.host).map(({ generation }) => generation))
+      for (const generation of generations) {
+        for (const version of versionsInArchive(this.#catalog, generation, run.id)) {
+          this.#options.signal.throwIfAborted()
+          this.#damaged(
+            run,
+            `/${textFromBytes(version.path)}`,
+            `its content was there, ${describeRuns(version)}`,
+          )
+        }
+      }
+      return null
     }
   }
 
@@ -131,7 +159,8 @@ class Verification {
 
   #damaged(run: Run, path: string | null, reason: string): void {
     const damage = { host: run.host, run: run.id, archive: run.archive!.name, path, reason }
-    this.result.damage.push(damage)
+    this.result.damaged++
+    if (this.result.damage.length < damageListedMax) this.result.damage.push(damage)
     this.#options.onDamage(damage)
   }
 }
@@ -145,4 +174,10 @@ function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException
   if (code === 'ENOENT') return 'the file is missing'
   return error instanceof ArchiveError ? message : `it cannot be read: ${message}`
+}
+
+function describeRuns({ firstRun, endRun }: VersionInArchive): string {
+  return endRun === null
+    ? `of run ${firstRun} and all that follow`
+    : `of runs from ${firstRun} to before ${endRun}`
 }
