@@ -25,6 +25,7 @@ import {
 import { runProgram } from '../packages/archive/test/packing-folder.ts'
 import { compareTrees, readTree, type Tree } from './harness/compare-trees.ts'
 import { shownDifferences } from './harness/fidelity.ts'
+import { runCommand } from './harness/program.ts'
 import { readRun, Site } from './harness/site.ts'
 
 const skip = lacksAttributes(tmpdir(), 'trusted') || lacksAttributes(tmpdir(), 'flags')
@@ -171,4 +172,19 @@ test('changes of attributes alone send no content, and come back, as what was be
   assert.deepEqual(shownDifferences(compareTrees(await restoreRun(site, after.run), asItIs)), [])
   assert.deepEqual(shownDifferences(compareTrees(await restoreRun(site, before.run), asItWas)), [])
   assert.ok(compareTrees(asItIs, asItWas).length >= Object.keys(changes).length)
+})
+
+test('an agent from which attributes are hidden says so in each run', { skip }, async (t) => {
+  await using site = await Site.create()
+  writeFileSync(join(site.tree(), 'file'), 'content')
+  const host = await site.addHost('web1', { paths: [site.tree()] })
+  const wrapper = ['setpriv', '--bounding-set=-sys_admin', '--inh-caps=-sys_admin']
+  if ((await runCommand([...wrapper, 'true'])).code !== 0) return t.skip('setpriv is not installed')
+  await host.start({ wrapper })
+  const { code, ends, warnings } = await site.run()
+  assert.deepEqual([code, ends.web1?.outcome], [0, 'complete'])
+  assert.deepEqual(
+    warnings.map((warning) => warning.code),
+    ['attributes-hidden'],
+  )
 })

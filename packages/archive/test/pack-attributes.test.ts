@@ -240,3 +240,17 @@ test('attributes that cannot be read are told and counted, and all else comes', 
   const { shut } = entriesIn(folder, packed)
   assert.deepEqual([shut!.type, shut!.xattrs], ['directory', null])
 })
+
+test('folders that only lead to what is selected keep their attributes and flags', {
+  skip: lacksFlags,
+}, () => {
+  using folder = new PackingFolder()
+  folder.file('above/below/file', 'content')
+  writeXattr(folder.at('above'), 'trusted.a', 'value')
+  changeFlags(folder.at('above'), inodeFlags.nodump)
+  const { above } = entriesIn(folder, packInPlace([folder.root('above/below')]))
+  assert.deepEqual(
+    [above!.ancestor, xattrsOf(above), above!.flags],
+    [true, { 'trusted.a': 'value' }, inodeFlags.nodump],
+  )
+})

@@ -19,6 +19,7 @@ import {
   ProtocolError,
   storedMsMax,
 } from '@central-backup/protocol'
+import { hiddenAttributes } from './hidden-attributes.ts'
 import { sendLastWord } from './last-word.ts'
 import { LeftOutReports } from './left-out-reports.ts'
 import { LocalCopy } from './local-copy.ts'
@@ -63,6 +64,8 @@ export async function backUp(
   try {
     const archive = request.type === 'backup' ? nameArchive(request) : null
     if (archive !== null) await channel.send({ type: 'archive-name', name: archive })
+    const hidden = archive === null ? null : hiddenAttributes()
+    if (hidden !== null) warnings.add(hidden)
     const selected = await select(session, request, allowed, warnings)
     for (const { path, message } of selected.unselected) leftOut?.add(path, 'pseudo-file-system', message)
     if (archive !== null) copy = await beginLocalCopy(session, archive, warnings)
