@@ -31,28 +31,28 @@ export function describeMachine(folder: string): Machine {
     memoryBytes: totalmem(),
     kernel: release(),
     system: /^PRETTY_NAME="(.*)"$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'Linux',
-    fileSystem: firstLine(['stat', '-f', '-c', '%T', folder]) ?? 'unknown',
+    fileSystem: outputOf(['df', '--output=fstype', folder])?.split('\n')[1] ?? 'unknown',
   }
 }
 
 /** Of what is installed, and of ours, with the commit where it is a checkout of git. */
 export function readVersions(checkout: string): Record<string, string> {
   const { version } = JSON.parse(readFileSync(`${checkout}/package.json`, 'utf8')) as { version: string }
-  const commit = firstLine(['git', '-C', checkout, 'describe', '--always', '--dirty'])
+  const commit = outputOf(['git', '-C', checkout, 'describe', '--always', '--dirty'])
   const others = Object.entries(versionCommands).flatMap(([program, command]) => {
-    const line = firstLine(command)
-    return line === null ? [] : [[program, line] as const]
+    const output = outputOf(command)
+    return output === null ? [] : [[program, /\d+(\.\w+)+/.exec(output)?.[0] ?? output] as const]
   })
-  const ours = commit === null ? version : `${version} (${commit})`
-  return { ours, node: process.version, ...Object.fromEntries(others) }
+  const ours = commit === null ? version : `${version} (${commit.trim()})`
+  return { ours, node: process.versions.node, ...Object.fromEntries(others) }
 }
 
 export function isInstalled(program: string): boolean {
-  return firstLine(['sh', '-c', `command -v ${program}`]) !== null
+  return outputOf(['sh', '-c', `command -v ${program}`]) !== null
 }
 
-function firstLine([program, ...args]: readonly string[]): string | null {
+/** What it prints on either stream; `null` where it fails. */
+function outputOf([program, ...args]: readonly string[]): string | null {
   const { stdout, stderr, status } = spawnSync(program!, args, { encoding: 'utf8' })
-  if (status !== 0) return null
-  return `${stdout}${stderr}`.split('\n')[0]!.trim()
+  return status === 0 ? `${stdout}${stderr}` : null
 }

@@ -16,7 +16,7 @@ export interface Circumstances {
   scale: number
   cold: boolean
   machine: Machine
-  /** Program → what it says of its version. */
+  /** Program → its version. */
   versions: Record<string, string>
   trees: { name: string; files: number; bytes: number }[]
 }

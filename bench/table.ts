@@ -25,12 +25,12 @@ export function formatCircumstances(report: Circumstances): string {
   const sizes = trees.map(
     ({ name, files, bytes }) => `${name}: ${inThousands(files)} files, ${inThousands(bytes / 1e6)} MB`,
   )
-  const programs = Object.entries(versions).map(([program, version]) => `${program}: ${version}`)
+  const programs = Object.entries(versions).map(([program, version]) => `${program} ${version}`)
   return [
     `${report.date}, in ${minutes} minutes; ${rounds} runs each after a warm-up${scaled}.`,
     `Page cache: ${cold ? 'emptied before each run' : 'warm'}. Trees: ${sizes.join('; ')}.`,
     `${machine.cpu}, ${machine.cores} cores, ${inThousands(machine.memoryBytes / mebibyte)} MiB, ${machine.system}, kernel ${machine.kernel}, ${machine.fileSystem}.`,
-    `Versions: ${programs.join('; ')}.`,
+    `Versions: ${programs.join(', ')}.`,
   ].join('\n')
 }
 
