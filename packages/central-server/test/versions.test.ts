@@ -206,8 +206,15 @@ test('children and entries are those of the run, not of the ones before and afte
   assert.equal(at(first, 't/'), null)
 })
 
+const anything = (matches: (path: string) => boolean) => ({ matches, needle: null, prefix: null })
 const found = (past: PastRuns, pattern: RegExp) =>
-  [...findVersions(past.catalog, 'web1', (path) => pattern.test(path))].map(
+  [
+    ...findVersions(
+      past.catalog,
+      'web1',
+      anything((path) => pattern.test(path)),
+    ),
+  ].map(
     ({ path, entry, firstRun, lastRun }) =>
       `${textFromBytes(path)}: ${entry.size} in ${firstRun.id} to ${lastRun.id}`,
   )
@@ -225,7 +232,16 @@ test('every version of a path is found, with the runs in which it stood', async 
     't/b: 1 in 1 to 2',
   ])
   assert.deepEqual(found(past, /nothing/), [])
-  assert.deepEqual([...findVersions(past.catalog, 'web2', () => true)], [])
+  assert.deepEqual(
+    [
+      ...findVersions(
+        past.catalog,
+        'web2',
+        anything(() => true),
+      ),
+    ],
+    [],
+  )
 })
 
 test('what stood first in a run that retention removed is found in the runs that are left', async () => {
@@ -236,6 +252,12 @@ test('what stood first in a run that retention removed is found in the runs that
   await past.add({ startedAtMs: day(3) })
   await past.remove(1)
   assert.deepEqual(found(past, /^\/t\/[ab]$/), ['t/a: 1 in 2 to 3', 't/b: 2 in 2 to 3'])
-  const [entry] = [...findVersions(past.catalog, 'web1', (path) => path === '/t/a')].map(({ entry }) => entry)
+  const [entry] = [
+    ...findVersions(
+      past.catalog,
+      'web1',
+      anything((path) => path === '/t/a'),
+    ),
+  ].map(({ entry }) => entry)
   assert.equal(entry!.extents[0]!.archive, '2026-11-01T030000Z-full.tar.zst')
 })

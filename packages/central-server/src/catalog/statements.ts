@@ -270,8 +270,13 @@ export function prepareStatements(database: Database.Database) {
     purgeEnded: database.prepare<[{ generation: number; run: number }]>(
       'UPDATE versions SET end_run = NULL WHERE generation = :generation AND end_run = :run',
     ),
-    versionsOfGenerations: database.prepare<[generations: string], VersionRow>(
-      `${selectVersions} WHERE generation IN (SELECT value FROM json_each(?)) ORDER BY path, first_run`,
+    /** Versions whose key has the needle in it, from a key on and before another. */
+    searchVersions: database.prepare<
+      [{ generations: string; needle: Buffer | null; from: Buffer; end: Buffer }],
+      VersionRow
+    >(
+      `${selectVersions} WHERE generation IN (SELECT value FROM json_each(:generations))
+       AND path >= :from AND path < :end AND (:needle IS NULL OR instr(path, :needle) > 0) ORDER BY path, first_run`,
     ),
     purgeVersions: database.prepare<[{ run: number; limit: number }]>(
       `DELETE FROM versions WHERE generation = :run AND path IN

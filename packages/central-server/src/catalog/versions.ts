@@ -1,7 +1,15 @@
-import { type BytePath, type Entry, type EntryType, isWithin, textFromBytes } from '@central-backup/archive'
+import {
+  type BytePath,
+  type Entry,
+  type EntryType,
+  isWithin,
+  pathBytesMax,
+  textFromBytes,
+} from '@central-backup/archive'
 import { UsageError } from '../errors.ts'
 import type { Catalog, Run } from './catalog.ts'
 import { withCatalogErrors } from './failure.ts'
+import type { Search } from './search-pattern.ts'
 import { pathOfSortKey, sortKey, toEntry, typeNumber, type VersionRow } from './version-row.ts'
 
 /** A moment, or a run by its id. */
@@ -149,11 +157,11 @@ export interface FoundVersion {
   lastRun: Run
 }
 
-/** Every version of every path of a host that `matches` (text with a leading `/`), in order of path, then time. */
+/** Every version of every path of a host that is looked for, in order of path, then time. */
 export function* findVersions(
   catalog: Catalog,
   host: string,
-  matches: (path: string) => boolean,
+  { matches, needle, prefix }: Search,
 ): IterableIterator<FoundVersion> {
   const runs = catalog
     .runs(host)
@@ -161,7 +169,13 @@ export function* findVersions(
     .reverse()
   const names = archiveNames(catalog)
   const generations = [...new Set(runs.map(({ generation }) => generation))]
-  for (const row of catalog.statements.versionsOfGenerations.iterate(JSON.stringify(generations))) {
+  const range = { from: prefix ?? Buffer.alloc(0), end: endOfPrefix(prefix ?? Buffer.alloc(0)) }
+  const rows = catalog.statements.searchVersions.iterate({
+    generations: JSON.stringify(generations),
+    needle,
+    ...range,
+  })
+  for (const row of rows) {
     const path = pathOfSortKey(row.path)
     if (!matches(`/${textFromBytes(path)}`)) continue
     const stood = runs.filter(
@@ -172,6 +186,11 @@ export function* findVersions(
     if (firstRun === undefined || lastRun === undefined) continue
     yield { host, path, entry: toEntry(row, names), firstRun, lastRun }
   }
+}
+
+/** A key behind all that begin with a prefix. No byte of a key is followed by more of them than a path may have. */
+function endOfPrefix(prefix: Buffer): Buffer {
+  return Buffer.concat([prefix, Buffer.alloc(pathBytesMax, 0xff)])
 }
 
 /** Names of archives by the ids of their runs, removed ones included. */

@@ -15,11 +15,11 @@ export const findCommand: CommandDefinition = {
       .argument('<pattern>', 'part of a path, or a glob: without / it matches names, with / whole paths')
       .option('--host <name>', 'on this host only; repeatable', collect)
     command.action(async (pattern: string, options: { host?: string[] }) => {
-      const matches = compileSearch(pattern)
+      const search = compileSearch(pattern)
       using catalog = await invocation.openCatalog()
       let found = 0
       for (const host of options.host ?? catalog.hostNames()) {
-        for (const version of findVersions(catalog, host, matches)) {
+        for (const version of findVersions(catalog, host, search)) {
           found++
           invocation.report(reportVersion(version), [describeVersion(version)])
         }
