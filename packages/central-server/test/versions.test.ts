@@ -4,14 +4,8 @@ import { textFromBytes } from '@central-backup/archive'
 import { bytes, file, other } from '../../archive/test/sample.ts'
 import type { Run } from '../src/catalog/catalog.ts'
 import { takeLease } from '../src/catalog/lease.ts'
-import {
-  childEntries,
-  chooseRun,
-  entryAt,
-  findVersions,
-  type StandingOptions,
-  standingEntries,
-} from '../src/catalog/versions.ts'
+import { type StandingOptions, standingQuery } from '../src/catalog/standing-query.ts'
+import { childEntries, chooseRun, entryAt, findVersions, standingEntries } from '../src/catalog/versions.ts'
 import { day, PastRuns } from './past-run.ts'
 
 function paths(entries: Iterable<{ path: string }>): string[] {
@@ -121,6 +115,60 @@ test('a selection comes with the folders that lead to it, as ancestors, and with
   assert.deepEqual(select('t/nothing'), ['t (ancestor)'])
   assert.deepEqual(select(''), crookedOrder)
   assert.deepEqual(select('t/b', ''), crookedOrder)
+})
+
+test('a selection of paths within others, twice, or in any order is the same in each order', async () => {
+  using past = await PastRuns.create()
+  const run = await past.add({ startedAtMs: day(1), kind: 'full', tree: crooked })
+  const select = (order: StandingOptions['order'], ...under: string[]) =>
+    standing(past, run, { order, under: under.map(bytes) })
+  const expected = ['t', 't/a', 't/a/x', 't/a-b', 't/b']
+  for (const under of [
+    ['t/b', 't/a-b', 't/a/x', 't/a', 't/b', 't/nothing/below'],
+    ['t/a', 't/a-b', 't/b'],
+  ]) {
+    assert.deepEqual(select('path', ...under), expected)
+    assert.deepEqual(select('path-descending', ...under), expected.toReversed())
+    assert.deepEqual(select('content', ...under), expected)
+  }
+  assert.deepEqual(select('content', 't/b', 't/a/x').slice(2), ['t/a/x', 't/b'])
+})
+
+test('a selection of thousands of paths, more than SQLite takes parameters, comes whole', async () => {
+  using past = await PastRuns.create()
+  const run = await past.add({ startedAtMs: day(1), kind: 'full', tree: crooked })
+  const under = Array.from({ length: 12_000 }, (_, n) => bytes(`t/a/${n}`))
+  for (const order of ['path', 'path-descending', 'content'] as const) {
+    const found = standing(past, run, { order, under: [...under, bytes('t/b')] })
+    assert.deepEqual(found.toSorted(), ['t', 't/a', 't/b'])
+  }
+})
+
+for (const order of ['path', 'path-descending', 'content'] as const) {
+  test(`a selection in order of ${order} is searched by the primary key, path by path`, async () => {
+    using past = await PastRuns.create()
+    const run = await past.add({ startedAtMs: day(1), kind: 'full', tree: crooked })
+    const { sql, executions } = standingQuery(run, { order, under: [bytes('t/a/x'), bytes('t/b')] })
+    const plan = past.catalog.database
+      .prepare<unknown[], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`)
+      .all(...executions[0]!)
+      .map(({ detail }) => detail)
+    const ofVersions = plan.filter((step) => step.includes('versions'))
+    assert.deepEqual(ofVersions, ['SEARCH versions USING PRIMARY KEY (generation=? AND path>? AND path<?)'])
+    if (order !== 'content') assert.ok(!plan.some((step) => step.includes('TEMP B-TREE')), String(plan))
+  })
+}
+
+test('to look for a path that is not there visits nothing that follows it', async () => {
+  using past = await PastRuns.create()
+  await past.add({ startedAtMs: day(1), kind: 'full', tree: crooked })
+  const { source } = past.catalog.statements.nextVersionBefore
+  const named = { generation: 1, run: 1, from: Buffer.from('a'), end: Buffer.from('b') }
+  const plan = past.catalog.database.prepare<unknown[], { detail: string }>(`EXPLAIN QUERY PLAN ${source}`)
+  assert.equal(
+    plan.all(named)[0]!.detail,
+    'SEARCH versions USING PRIMARY KEY (generation=? AND path>? AND path<?)',
+  )
 })
 
 test('an entry is what was written, whatever its type and its bytes', async () => {

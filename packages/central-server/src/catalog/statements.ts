@@ -242,11 +242,16 @@ export function prepareStatements(database: Database.Database) {
       .pluck(),
     archiveOfRun: database.prepare<[run: number], string>('SELECT archive FROM runs WHERE id = ?').pluck(),
     /** The first that stands in a run, from a key on. */
-    nextVersion: database.prepare<
-      [{ generation: number | null; run: number; from: Buffer; end: Buffer | null }],
+    nextVersion: database.prepare<[{ generation: number | null; run: number; from: Buffer }], VersionRow>(
+      `${selectVersions} WHERE generation = :generation AND path >= :from
+       AND first_run <= :run AND (end_run IS NULL OR end_run > :run) ORDER BY path LIMIT 1`,
+    ),
+    /** A statement of its own: with a condition that holds for no end too, what follows the end would be visited. */
+    nextVersionBefore: database.prepare<
+      [{ generation: number | null; run: number; from: Buffer; end: Buffer }],
       VersionRow
     >(
-      `${selectVersions} WHERE generation = :generation AND path >= :from AND (:end IS NULL OR path < :end)
+      `${selectVersions} WHERE generation = :generation AND path >= :from AND path < :end
        AND first_run <= :run AND (end_run IS NULL OR end_run > :run) ORDER BY path LIMIT 1`,
     ),
     baselineRows: database.prepare<

@@ -1,16 +1,10 @@
-import {
-  type BytePath,
-  type Entry,
-  type EntryType,
-  isWithin,
-  pathBytesMax,
-  textFromBytes,
-} from '@central-backup/archive'
+import { type BytePath, type Entry, pathBytesMax, textFromBytes } from '@central-backup/archive'
 import { UsageError } from '../errors.ts'
 import type { Catalog, Run } from './catalog.ts'
 import { withCatalogErrors } from './failure.ts'
 import type { Search } from './search-pattern.ts'
-import { pathOfSortKey, sortKey, toEntry, typeNumber, type VersionRow } from './version-row.ts'
+import { ancestorsOf, outermostPaths, type StandingOptions, standingQuery } from './standing-query.ts'
+import { pathOfSortKey, sortKey, toEntry, type VersionRow } from './version-row.ts'
 
 /** A moment, or a run by its id. */
 export type Moment = { atMs: number } | { run: number } | 'latest'
@@ -47,14 +41,6 @@ export function chooseRun(catalog: Catalog, host: string, moment: Moment): Run {
   })
 }
 
-export interface StandingOptions {
-  /** Only these paths and what is below them, with the folders that lead to them as ancestors. All if not given. */
-  under?: readonly BytePath[]
-  /** `content`: files by the archive and the offset of their content. */
-  order: 'path' | 'path-descending' | 'content'
-  types?: readonly EntryType[]
-}
-
 /** What stood in a run, streamed: the statement stays open until the iteration ends, and nothing may be written meanwhile. */
 export function* standingEntries(
   catalog: Catalog,
@@ -62,59 +48,18 @@ export function* standingEntries(
   options: StandingOptions,
 ): IterableIterator<Entry> {
   const names = archiveNames(catalog)
-  const { sql, values } = standingQuery(run, options)
-  const under = options.under ?? []
+  const { sql, executions } = standingQuery(run, options)
+  const ancestors = ancestorsOf(outermostPaths(options.under ?? []))
   const statement = withCatalogErrors(catalog.file, () =>
     catalog.database.prepare<unknown[], VersionRow>(sql),
   )
-  for (const row of statement.iterate(...values)) {
-    const entry = toEntry(row, names)
-    if (under.length > 0 && !under.some((path) => isWithin(entry.path, path))) entry.ancestor = true
-    yield entry
+  for (const values of executions) {
+    for (const row of statement.iterate(...values)) {
+      const entry = toEntry(row, names)
+      if (ancestors.has(entry.path)) entry.ancestor = true
+      yield entry
+    }
   }
-}
-
-const selectVersions = `SELECT versions.*, user_name, group_name FROM versions JOIN owners ON owners.id = owner_id
-  WHERE generation = ? AND first_run <= ? AND (end_run IS NULL OR end_run > ?)`
-
-const orders = {
-  path: 'path',
-  'path-descending': 'path DESC',
-  content: 'content_run, content_offset, path',
-} as const
-
-function standingQuery(
-  run: Run,
-  { under = [], order, types }: StandingOptions,
-): { sql: string; values: unknown[] } {
-  const values: unknown[] = [run.generation, run.id, run.id]
-  const conditions: string[] = []
-  if (under.length > 0 && !under.includes('' as BytePath)) {
-    const ranges = under.flatMap((path) => [
-      rangeOf(path, values),
-      ...ancestorsOf(path).map((ancestor) => equalTo(ancestor, values)),
-    ])
-    conditions.push(`(${ranges.join(' OR ')})`)
-  }
-  if (types !== undefined) conditions.push(`type IN (${types.map(typeNumber).join(', ')})`)
-  const sql = [selectVersions, ...conditions].join(' AND ')
-  return { sql: `${sql} ORDER BY ${orders[order]}`, values }
-}
-
-function rangeOf(path: BytePath, values: unknown[]): string {
-  const key = sortKey(path)
-  values.push(key, Buffer.concat([key, Buffer.from([0])]), Buffer.concat([key, Buffer.from([1])]))
-  return '(path = ? OR (path >= ? AND path < ?))'
-}
-
-function equalTo(path: BytePath, values: unknown[]): string {
-  values.push(sortKey(path))
-  return 'path = ?'
-}
-
-function ancestorsOf(path: BytePath): BytePath[] {
-  const names = path.split('/')
-  return names.slice(1).map((_, count) => names.slice(0, count + 1).join('/') as BytePath)
 }
 
 /** What stands in a folder itself, in order of name: a look-up for each name, however much lies below it. */
@@ -135,9 +80,10 @@ export function* childEntries(catalog: Catalog, run: Run, folder: BytePath): Ite
 }
 
 function nextVersion(catalog: Catalog, run: Run, from: Buffer, end: Buffer | null): VersionRow | undefined {
-  const { nextVersion } = catalog.statements
+  const { nextVersion, nextVersionBefore } = catalog.statements
+  const place = { generation: run.generation, run: run.id, from }
   return withCatalogErrors(catalog.file, () =>
-    nextVersion.get({ generation: run.generation, run: run.id, from, end }),
+    end === null ? nextVersion.get(place) : nextVersionBefore.get({ ...place, end }),
   )
 }
 
