@@ -271,6 +271,17 @@ export const features: readonly Feature[] = [
     make: (folder) => makeSocket(`${folder}/socket`),
   },
   {
+    name: 'further names of sockets',
+    aspects: ['kind', 'names', 'presence'],
+    notInTar: true,
+    async make(folder) {
+      await makeSocket(`${folder}/socket`)
+      mkdirSync(`${folder}/elsewhere`)
+      linkSync(`${folder}/socket`, `${folder}/elsewhere/further`)
+      linkSync(`${folder}/socket`, `${folder}/third`)
+    },
+  },
+  {
     name: 'owner, mode, mtime and trusted attributes of sockets',
     aspects: ['owner', 'mode', 'mtime', 'xattrs', 'presence'],
     notInTar: true,

@@ -5,6 +5,7 @@ import type { BytePath } from '../path.ts'
 import { restoreFile } from './files.ts'
 import { mayBeSealed, unsealOpen } from './inode-flags.ts'
 import { type Begun, beginLink, place, type Spot } from './placement.ts'
+import { SocketNames } from './socket-names.ts'
 import { restoreSpecial } from './specials.ts'
 import { type Standing, standingAt, standingOf } from './standing.ts'
 import type { RestoreWork } from './work.ts'
@@ -23,9 +24,12 @@ const copiesMax = 100_000
 export async function restoreHardLinks(work: RestoreWork): Promise<void> {
   work.begin('links')
   const links = new HardLinks(work)
-  for (const entry of work.source.entries('path', ['hardlink'])) {
+  const sockets = new SocketNames()
+  for (const entry of work.source.entries('path', ['hardlink', 'socket'])) {
     await work.turn()
-    await links.restore(entry)
+    const target = entry.type === 'hardlink' ? entry.target : sockets.firstNameOf(entry)
+    if (target === null) continue
+    await links.restore({ ...entry, target })
     work.advance(entry.path, 1, 0)
   }
 }

@@ -2,6 +2,7 @@ import type { Entry, EntryType } from '../entry.ts'
 import { errno } from '../native/libc.ts'
 import { putInPlace, settle } from './files.ts'
 import { beginSpecial } from './placement.ts'
+import { SocketNames } from './socket-names.ts'
 import { standingAt } from './standing.ts'
 import type { RestoreWork } from './work.ts'
 
@@ -12,11 +13,13 @@ const notToBeHad = new Set(
   [errno.EPERM, errno.EOPNOTSUPP, errno.EOVERFLOW, errno.ENOSYS].map((number) => -number),
 )
 
-/** Restores all symbolic links, fifos, sockets and devices. */
+/** Restores all symbolic links, fifos, sockets and devices, but for further names of sockets. */
 export async function restoreSpecials(work: RestoreWork): Promise<void> {
   work.begin('links')
+  const sockets = new SocketNames()
   for (const entry of work.source.entries('path', types)) {
     await work.turn()
+    if (sockets.firstNameOf(entry) !== null) continue
     restoreSpecial(work, entry)
     work.advance(entry.path, 1, 0)
   }
