@@ -31,7 +31,7 @@ async function addHistory(past: PastRuns): Promise<Run[]> {
     }),
     await past.add({ startedAtMs: day(4), tree: { 't/b': 'folder', 't/b/c': { content: 'c' } } }),
     await past.add({ startedAtMs: day(5), kind: 'full', tree: { t: 'folder', 't/b': { content: 'b' } } }),
-    await past.add({ startedAtMs: day(6), gone: ['t/b'] }),
+    await past.add({ startedAtMs: day(6), unselected: ['t/b'] }),
   ]
 }
 

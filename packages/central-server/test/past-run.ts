@@ -41,6 +41,8 @@ export interface PastRun {
   /** What is new or changed. */
   tree?: Tree
   gone?: readonly string[]
+  /** Gone because they are no longer selected. */
+  unselected?: readonly string[]
   outcome?: Outcome
 }
 
@@ -79,7 +81,7 @@ export function packMembers(tree: Tree): { entries: Entry[]; tar: Buffer } {
 
 /** Writes the archive of a run, which the catalog does not know then, and returns its name. */
 export function writePastRun(repository: Repository, host: string, run: PastRun): string {
-  const { startedAtMs, base = null, tree = {}, gone = [], outcome = 'complete' } = run
+  const { startedAtMs, base = null, tree = {}, gone = [], unselected = [], outcome = 'complete' } = run
   const kind = base === null ? 'full' : 'incremental'
   const { entries, tar } = packMembers(tree)
   const assembly = new ArchiveAssembly()
@@ -91,10 +93,11 @@ export function writePastRun(repository: Repository, host: string, run: PastRun)
   const batch = encodeIndexBatch({
     header: { host, kind, base, startedAtMs, software: 'a test', paths: ['/'], exclude: [], repack: null },
     entries,
-    gone: gone
-      .map((path): Gone => ({ path: bytes(path), reason: 'deleted' }))
-      .sort((a, b) => comparePaths(a.path, b.path)),
-    end: endOf(entries, gone.length, outcome, startedAtMs + 60_000),
+    gone: [
+      ...gone.map((path): Gone => ({ path: bytes(path), reason: 'deleted' })),
+      ...unselected.map((path): Gone => ({ path: bytes(path), reason: 'unselected' })),
+    ].sort((a, b) => comparePaths(a.path, b.path)),
+    end: endOf(entries, gone.length + unselected.length, outcome, startedAtMs + 60_000),
   })
   const index = wrapSkippable(indexFrameMagic, compressFrame(batch))
   assembly.addIndex(index)

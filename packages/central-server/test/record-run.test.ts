@@ -92,6 +92,35 @@ test('what is gone takes all below it along, and nothing beside it', async () =>
   ])
 })
 
+test('why a version ended is kept: deleted, no longer selected, or replaced by another', async () => {
+  using past = await PastRuns.create()
+  await past.add({ startedAtMs: day(1), kind: 'full', tree })
+  await past.add({
+    ...{ startedAtMs: day(2), tree: { 't/b': { content: 'changed' } } },
+    ...{ gone: ['t/a-b'], unselected: ['t/a'] },
+  })
+  const rows = past.catalog.database
+    .prepare<[], Row & { end_reason: number | null }>('SELECT * FROM versions ORDER BY path, first_run')
+    .all()
+  assert.deepEqual(
+    rows.map(({ path, end_reason }) => [textFromBytes(pathOfSortKey(path)), end_reason]),
+    [
+      ...[
+        ['t', null],
+        ['t/a', 1],
+        ['t/a/x', 1],
+        ['t/a/y', 1],
+        ['t/a/y/z', 1],
+      ],
+      ...[
+        ['t/a-b', 0],
+        ['t/b', null],
+        ['t/b', null],
+      ],
+    ],
+  )
+})
+
 test('a folder that became a file, and back, has a version of each time', async () => {
   using past = await PastRuns.create()
   await past.add({ startedAtMs: day(1), kind: 'full', tree })

@@ -3,9 +3,10 @@ import { test } from 'node:test'
 import { textFromBytes } from '@central-backup/archive'
 import { bytes, file, other } from '../../archive/test/sample.ts'
 import type { Run } from '../src/catalog/catalog.ts'
+import { findVersions } from '../src/catalog/find-versions.ts'
 import { takeLease } from '../src/catalog/lease.ts'
 import { type StandingOptions, standingQuery } from '../src/catalog/standing-query.ts'
-import { childEntries, chooseRun, entryAt, findVersions, standingEntries } from '../src/catalog/versions.ts'
+import { childEntries, chooseRun, entryAt, standingEntries } from '../src/catalog/versions.ts'
 import { day, PastRuns } from './past-run.ts'
 
 function paths(entries: Iterable<{ path: string }>): string[] {
@@ -308,4 +309,43 @@ test('what stood first in a run that retention removed is found in the runs that
     ),
   ].map(({ entry }) => entry)
   assert.equal(entry!.extents[0]!.archive, '2026-11-01T030000Z-full.tar.zst')
+})
+
+test('of the last version of a path is told since when it is gone, and why as far as is known', async () => {
+  using past = await PastRuns.create()
+  const one = { content: '1' } as const
+  const left = { t: 'folder', 't/back': one, 't/replaced': one, 't/stays': one } as const
+  const tree = {
+    ...left,
+    't/deleted': 'folder',
+    't/deleted/x': one,
+    't/dropped': one,
+    't/lost': one,
+  } as const
+  await past.add({ startedAtMs: day(1), kind: 'full', tree })
+  await past.add({
+    ...{ startedAtMs: day(2), gone: ['t/back', 't/deleted'], unselected: ['t/dropped'] },
+    tree: { 't/replaced': { content: '22' } },
+  })
+  await past.add({ startedAtMs: day(3), tree: { 't/back': { content: '1' } } })
+  const ends = (path: string) =>
+    [
+      ...findVersions(
+        past.catalog,
+        'web1',
+        anything((one) => one === path),
+      ),
+    ].map(({ gone }) => gone && `${gone.run.id} ${gone.reason}`)
+  assert.deepEqual(ends('/t/back'), [null, null])
+  assert.deepEqual(ends('/t/dropped'), ['2 unselected'])
+  assert.deepEqual(ends('/t/deleted/x'), ['2 deleted'])
+  assert.deepEqual(ends('/t/replaced'), [null, null])
+  assert.deepEqual(ends('/t/stays'), [null])
+  assert.deepEqual(ends('/t/lost'), [null])
+  await past.add({ startedAtMs: day(4), kind: 'full', tree: left })
+  assert.deepEqual(ends('/t/lost'), ['4 null'])
+  assert.deepEqual(ends('/t/stays'), [null, null])
+  assert.deepEqual(ends('/t/dropped'), ['2 unselected'])
+  await past.remove(2)
+  assert.deepEqual(ends('/t/dropped'), ['3 unselected'])
 })

@@ -1,7 +1,7 @@
-import { ArchiveError, type BytePath, type Entry, type Gone } from '@central-backup/archive'
+import { ArchiveError, type Entry, type Gone } from '@central-backup/archive'
 import type { Catalog } from './catalog.ts'
 import type { Bridge } from './ingest-archive.ts'
-import { sortKey, toVersionValues } from './version-row.ts'
+import { endReasonNumber, sortKey, toVersionValues } from './version-row.ts'
 
 /** Rows that are removed in one transaction: some tens of milliseconds. */
 const purgedRowsMax = 10_000
@@ -30,9 +30,9 @@ export class RunRecorder {
   add(entries: readonly Entry[], gone: readonly Gone[]): void {
     const { statements } = this.#catalog
     this.#catalog.transaction(() => {
-      for (const { path } of gone) this.#endAll(path)
+      for (const one of gone) this.#endAll(one)
       for (const entry of entries) {
-        if (this.#generation !== this.#run) this.#end(sortKey(entry.path))
+        if (this.#generation !== this.#run) this.#end(sortKey(entry.path), null)
         const place = {
           generation: this.#generation,
           run: this.#run,
@@ -44,16 +44,17 @@ export class RunRecorder {
     })
   }
 
-  #end(path: Buffer): void {
-    this.#catalog.statements.endVersion.run({ generation: this.#generation, run: this.#run, path })
+  #end(path: Buffer, reason: number | null): void {
+    this.#catalog.statements.endVersion.run({ generation: this.#generation, run: this.#run, path, reason })
   }
 
   /** Ends what stood at a path, and below it. */
-  #endAll(path: BytePath): void {
-    const key = sortKey(path)
-    this.#end(key)
+  #endAll(gone: Gone): void {
+    const key = sortKey(gone.path)
+    const reason = endReasonNumber(gone.reason)
+    this.#end(key, reason)
     const [from, end] = [Buffer.concat([key, Buffer.from([0])]), Buffer.concat([key, Buffer.from([1])])]
-    this.#catalog.statements.endBelow.run({ generation: this.#generation, run: this.#run, from, end })
+    this.#catalog.statements.endBelow.run({ generation: this.#generation, run: this.#run, from, end, reason })
   }
 
   #ownerOf({ user, group }: Entry): number {

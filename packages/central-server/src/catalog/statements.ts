@@ -261,19 +261,21 @@ export function prepareStatements(database: Database.Database) {
       `${selectVersions} WHERE generation = :generation AND path > :after
        AND first_run <= :run AND (end_run IS NULL OR end_run > :run) ORDER BY path LIMIT :limit`,
     ),
-    endVersion: database.prepare<[{ generation: number; run: number; path: Buffer }]>(
-      `UPDATE versions SET end_run = :run
+    endVersion: database.prepare<[{ generation: number; run: number; path: Buffer; reason: number | null }]>(
+      `UPDATE versions SET end_run = :run, end_reason = :reason
        WHERE generation = :generation AND path = :path AND end_run IS NULL AND first_run < :run`,
     ),
-    endBelow: database.prepare<[{ generation: number; run: number; from: Buffer; end: Buffer }]>(
-      `UPDATE versions SET end_run = :run
+    endBelow: database.prepare<
+      [{ generation: number; run: number; from: Buffer; end: Buffer; reason: number }]
+    >(
+      `UPDATE versions SET end_run = :run, end_reason = :reason
        WHERE generation = :generation AND path >= :from AND path < :end AND end_run IS NULL AND first_run < :run`,
     ),
     purgeAdded: database.prepare<[{ generation: number; run: number }]>(
       'DELETE FROM versions WHERE generation = :generation AND first_run = :run',
     ),
     purgeEnded: database.prepare<[{ generation: number; run: number }]>(
-      'UPDATE versions SET end_run = NULL WHERE generation = :generation AND end_run = :run',
+      'UPDATE versions SET end_run = NULL, end_reason = NULL WHERE generation = :generation AND end_run = :run',
     ),
     /** Versions whose key has the needle in it, from a key on and before another. */
     searchVersions: database.prepare<

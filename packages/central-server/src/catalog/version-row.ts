@@ -1,4 +1,11 @@
-import { type BytePath, type Entry, type EntryType, type Extent, entryTypes } from '@central-backup/archive'
+import {
+  type BytePath,
+  type Entry,
+  type EntryType,
+  type Extent,
+  entryTypes,
+  type Gone,
+} from '@central-backup/archive'
 
 /** A row of `versions`, with the names of its owner. Columns are explained in the schema. */
 export interface VersionRow {
@@ -6,6 +13,7 @@ export interface VersionRow {
   path: Buffer
   first_run: number
   end_run: number | null
+  end_reason: number | null
   type: number
   mode: number
   uid: number
@@ -37,6 +45,18 @@ export interface VersionRow {
 const changedWhileReadMark = 1
 const ancestorMark = 2
 const mountPointMark = 4
+
+/** In the order of their numbers in `end_reason`. */
+const endReasons: readonly Gone['reason'][] = ['deleted', 'unselected']
+
+export function endReasonNumber(reason: Gone['reason']): number {
+  return endReasons.indexOf(reason)
+}
+
+/** `null` where another version took its place, or it still stands. */
+export function endReasonOf({ end_reason }: VersionRow): Gone['reason'] | null {
+  return end_reason === null ? null : endReasons[end_reason]!
+}
 
 export function typeNumber(type: EntryType): number {
   return entryTypes.indexOf(type)

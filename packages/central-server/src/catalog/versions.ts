@@ -1,10 +1,9 @@
-import { type BytePath, type Entry, pathBytesMax, textFromBytes } from '@central-backup/archive'
+import type { BytePath, Entry } from '@central-backup/archive'
 import { UsageError } from '../errors.ts'
 import type { Catalog, Run } from './catalog.ts'
 import { withCatalogErrors } from './failure.ts'
-import type { Search } from './search-pattern.ts'
 import { ancestorsOf, outermostPaths, type StandingOptions, standingQuery } from './standing-query.ts'
-import { pathOfSortKey, sortKey, toEntry, type VersionRow } from './version-row.ts'
+import { sortKey, toEntry, type VersionRow } from './version-row.ts'
 
 /** A moment, or a run by its id. */
 export type Moment = { atMs: number } | { run: number } | 'latest'
@@ -91,52 +90,6 @@ function nextVersion(catalog: Catalog, run: Run, from: Buffer, end: Buffer | nul
 export function entryAt(catalog: Catalog, run: Run, path: BytePath): Entry | null {
   const row = nextVersion(catalog, run, sortKey(path), Buffer.concat([sortKey(path), Buffer.from([0])]))
   return row === undefined ? null : toEntry(row, archiveNames(catalog))
-}
-
-/** A version of a path that matched a search, and the time in which it stood. */
-export interface FoundVersion {
-  host: string
-  path: BytePath
-  entry: Entry
-  /** The first run in which it stood, and the last as far as is known. */
-  firstRun: Run
-  lastRun: Run
-}
-
-/** Every version of every path of a host that is looked for, in order of path, then time. */
-export function* findVersions(
-  catalog: Catalog,
-  host: string,
-  { matches, needle, prefix }: Search,
-): IterableIterator<FoundVersion> {
-  const runs = catalog
-    .runs(host)
-    .filter(({ archive }) => archive !== null)
-    .reverse()
-  const names = archiveNames(catalog)
-  const generations = [...new Set(runs.map(({ generation }) => generation))]
-  const range = { from: prefix ?? Buffer.alloc(0), end: endOfPrefix(prefix ?? Buffer.alloc(0)) }
-  const rows = catalog.statements.searchVersions.iterate({
-    generations: JSON.stringify(generations),
-    needle,
-    ...range,
-  })
-  for (const row of rows) {
-    const path = pathOfSortKey(row.path)
-    if (!matches(`/${textFromBytes(path)}`)) continue
-    const stood = runs.filter(
-      ({ id, generation }) =>
-        generation === row.generation && id >= row.first_run && (row.end_run === null || id < row.end_run),
-    )
-    const [firstRun, lastRun] = [stood[0], stood.at(-1)]
-    if (firstRun === undefined || lastRun === undefined) continue
-    yield { host, path, entry: toEntry(row, names), firstRun, lastRun }
-  }
-}
-
-/** A key behind all that begin with a prefix. No byte of a key is followed by more of them than a path may have. */
-function endOfPrefix(prefix: Buffer): Buffer {
-  return Buffer.concat([prefix, Buffer.alloc(pathBytesMax, 0xff)])
 }
 
 /** Names of archives by the ids of their runs, removed ones included. */

@@ -1,6 +1,6 @@
 import { textFromBytes } from '@central-backup/archive'
+import { type FoundVersion, findVersions, type GoneSince } from '../catalog/find-versions.ts'
 import { compileSearch } from '../catalog/search-pattern.ts'
-import { type FoundVersion, findVersions } from '../catalog/versions.ts'
 import type { CommandDefinition } from './command.ts'
 import { collect } from './command.ts'
 import { entryLine, entryReport } from './entry-line.ts'
@@ -29,12 +29,20 @@ export const findCommand: CommandDefinition = {
   },
 }
 
-function reportVersion({ host, entry, firstRun, lastRun }: FoundVersion): object {
+function reportVersion({ host, entry, firstRun, lastRun, gone }: FoundVersion): object {
   const moment = ({ id, startedAtMs }: { id: number; startedAtMs: number }) => ({ run: id, startedAtMs })
-  return { host, ...entryReport(entry), first: moment(firstRun), last: moment(lastRun) }
+  return {
+    ...{ host, ...entryReport(entry), first: moment(firstRun), last: moment(lastRun) },
+    gone: gone && { ...moment(gone.run), reason: gone.reason },
+  }
 }
 
-function describeVersion({ host, path, entry, firstRun, lastRun }: FoundVersion): string {
+function describeVersion({ host, path, entry, firstRun, lastRun, gone }: FoundVersion): string {
   const runs = firstRun.id === lastRun.id ? `run ${firstRun.id}` : `runs ${firstRun.id} to ${lastRun.id}`
-  return `${host}  ${formatTime(firstRun.startedAtMs)} - ${formatTime(lastRun.startedAtMs)} (${runs})  ${entryLine(entry, `/${textFromBytes(path)}`)}`
+  return `${host}  ${formatTime(firstRun.startedAtMs)} - ${formatTime(lastRun.startedAtMs)} (${runs})  ${entryLine(entry, `/${textFromBytes(path)}`)}${gone === null ? '' : describeGone(gone)}`
+}
+
+function describeGone({ run, reason }: GoneSince): string {
+  const why = { deleted: ': deleted', unselected: ': no longer selected', unknown: '' }[reason ?? 'unknown']
+  return `  gone since ${formatTime(run.startedAtMs)} (run ${run.id})${why}`
 }

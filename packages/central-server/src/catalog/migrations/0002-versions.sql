@@ -34,6 +34,8 @@ CREATE TABLE versions (
   first_run       INTEGER NOT NULL,
   -- NULL: still stands in the newest run of the generation
   end_run         INTEGER,
+  -- why it ended; 0: deleted, 1: no longer selected; NULL: another version took its place, or it still stands
+  end_reason      INTEGER,
   -- 0 file, 1 directory, 2 symlink, 3 hardlink, 4 fifo, 5 socket, 6 character device, 7 block device
   type            INTEGER NOT NULL,
   mode            INTEGER NOT NULL,
