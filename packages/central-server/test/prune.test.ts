@@ -59,7 +59,12 @@ test('a plan changes nothing, and what it says is then done', async () => {
   )
   assert.deepEqual(dumpVersions(past.catalog), before)
   assert.deepEqual(idsOf(past), [1, 2, 3, 4, 5, 6])
-  assert.deepEqual(await applyPrune(past.prune, plan), { emptied: [], repacked: [], refused: [] })
+  assert.deepEqual(await applyPrune(past.prune, plan), {
+    emptied: [],
+    repacked: [],
+    refused: [],
+    putOff: null,
+  })
   assert.deepEqual(idsOf(past), [5, 6])
   assert.deepEqual(
     past.files('trash'),

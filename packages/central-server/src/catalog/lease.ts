@@ -35,11 +35,7 @@ export function takeLease(catalog: Catalog, host: string, options: LeaseOptions 
     statements.insertLease.run({
       host,
       token,
-      machine: self.machine,
-      boot_id: self.bootId,
-      pid_namespace: self.pidNamespace,
-      pid: self.pid,
-      process_start: self.processStart,
+      ...ownerColumns(self),
       acquired_at_ms: catalog.now(),
     })
     failOrphanedRuns(catalog)
@@ -146,6 +142,26 @@ function failOrphanedRuns(catalog: Catalog): number[] {
 function undoRun({ statements }: Catalog, run: number, generation: number): void {
   statements.purgeAdded.run({ generation, run })
   if (generation !== run) statements.purgeEnded.run({ generation, run })
+}
+
+/** Whether the process that a row is of may be at work: it shows signs of life, and is not known to be dead. */
+export function isLiving(row: LeaseRow, nowMs: number, options: LeaseOptions = {}): boolean {
+  const self = options.self ?? identifyProcess()
+  const isDead = options.isDead ?? ((owner) => isKnownDead(owner, self))
+  return !isExpired(row, nowMs) && !isDead(ownerOf(row))
+}
+
+/** The columns of a row that tell whose it is. */
+export function ownerColumns(
+  self: ProcessIdentity,
+): Pick<LeaseRow, 'machine' | 'boot_id' | 'pid_namespace' | 'pid' | 'process_start'> {
+  return {
+    machine: self.machine,
+    boot_id: self.bootId,
+    pid_namespace: self.pidNamespace,
+    pid: self.pid,
+    process_start: self.processStart,
+  }
 }
 
 /** A heartbeat from the future is as useless as an old one: the clock was set back. */

@@ -9,6 +9,11 @@ const purgedRowsMax = 10_000
  */
 export function removeRun(catalog: Catalog, run: Pick<Run, 'id' | 'generation'>, atMs: number): void {
   catalog.durableTransaction(() => catalog.statements.setRemoved.run({ id: run.id, atMs }))
+  purgeRemoved(catalog, run)
+}
+
+/** Removes the versions of a generation that stand only in runs that were removed. */
+export function purgeRemoved(catalog: Catalog, run: Pick<Run, 'generation'>): void {
   const purge = { generation: run.generation, limit: purgedRowsMax }
   while (catalog.transaction(() => catalog.statements.purgeUnused.run(purge).changes) > 0);
 }

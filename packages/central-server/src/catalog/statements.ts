@@ -302,5 +302,18 @@ export function prepareStatements(database: Database.Database) {
       'UPDATE leases SET heartbeat_at_ms = :atMs WHERE token = :token',
     ),
     deleteLease: database.prepare<[token: string]>('DELETE FROM leases WHERE token = ?'),
+
+    readers: database.prepare<[host: string], LeaseRow>(
+      `SELECT readers.*, hosts.name AS host FROM readers JOIN hosts ON hosts.id = readers.host_id
+       WHERE hosts.name = ? ORDER BY acquired_at_ms`,
+    ),
+    /** Also of one that was taken for dead, and is not. */
+    renewReader: database.prepare<[LeaseRow]>(
+      `INSERT INTO readers (host_id, token, machine, boot_id, pid_namespace, pid, process_start, acquired_at_ms, heartbeat_at_ms)
+       SELECT id, :token, :machine, :boot_id, :pid_namespace, :pid, :process_start, :acquired_at_ms, :heartbeat_at_ms
+       FROM hosts WHERE name = :host
+       ON CONFLICT DO UPDATE SET heartbeat_at_ms = excluded.heartbeat_at_ms`,
+    ),
+    deleteReader: database.prepare<[token: string]>('DELETE FROM readers WHERE token = ?'),
   }
 }

@@ -1,6 +1,7 @@
 import { type EventEmitter, once } from 'node:events'
 import { type BytePath, textFromBytes } from '@central-backup/archive'
 import { Catalog } from '../catalog/catalog.ts'
+import { holdForReading } from '../catalog/read-lease.ts'
 import { chooseRun } from '../catalog/versions.ts'
 import { UsageError } from '../errors.ts'
 import { exitCodes } from '../exit-codes.ts'
@@ -30,6 +31,7 @@ export const exportCommand: CommandDefinition = {
       const { settings } = await invocation.loadConfiguration()
       const repository = await openRepository(settings.repository)
       using catalog = new Catalog(repository.catalogFile, { now })
+      using _reading = holdForReading(catalog, [host])
       const run = chooseRun(catalog, host, parseMoment(at, now()))
       const under = selectPaths(catalog, run, paths)
       await using source = new StandingSource(catalog, repository, run, under)

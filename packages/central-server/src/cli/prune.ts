@@ -31,7 +31,7 @@ export const pruneCommand: CommandDefinition = {
           const result = dryRun ? null : await pruneHost(context, host)
           const plan = result ?? planPrune(context, host)
           invocation.report(reportPlan(plan, dryRun, result), [
-            ...describePlan(plan, dryRun),
+            ...describePlan(plan, dryRun || (result !== null && result.putOff !== null)),
             ...describeRepacks(host.name, result),
           ])
         } catch (error) {
@@ -51,13 +51,14 @@ function reportPlan(
   dryRun: boolean,
   result: PruneResult | null,
 ): object {
-  const { repacked = [], refused = [], emptied = [] } = result ?? {}
-  return { host, dryRun, refusal, decisions, repacked, refused, emptied }
+  const { repacked = [], refused = [], emptied = [], putOff = null } = result ?? {}
+  return { host, dryRun, refusal, putOff, decisions, repacked, refused, emptied }
 }
 
 function describeRepacks(host: string, result: PruneResult | null): string[] {
-  const { repacked = [], refused = [] } = result ?? {}
+  const { repacked = [], refused = [], putOff = null } = result ?? {}
   return [
+    ...(putOff === null ? [] : [`${host}: put off until the next prune: ${printable(putOff)}`]),
     ...repacked.map(
       ({ archive, bytesBefore, bytes }) =>
         `${host}: ${archive} was packed anew: ${formatBytes(bytesBefore)} became ${formatBytes(bytes)}`,

@@ -1,3 +1,4 @@
+import { holdForReading } from '../catalog/read-lease.ts'
 import { chooseRun } from '../catalog/versions.ts'
 import { ConfigurationError, UsageError } from '../errors.ts'
 import { chooseHosts } from '../jobs/choose-hosts.ts'
@@ -30,6 +31,7 @@ export async function restoreThroughAgent(
   }
   using stop = untilSignal()
   using context = await openContext(configuration.settings, { now, signal: stop.signal })
+  using _reading = holdForReading(context.catalog, [host])
   const run = chooseRun(context.catalog, host, parseMoment(at, now()))
   const under = selectPaths(context.catalog, run, paths)
   await using source = new StandingSource(context.catalog, context.repository, run, under)

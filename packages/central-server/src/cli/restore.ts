@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import { type Overwrite, overwrites, planRestore } from '@central-backup/archive'
 import { Option } from 'commander'
 import { Catalog } from '../catalog/catalog.ts'
+import { holdForReading } from '../catalog/read-lease.ts'
 import { chooseRun } from '../catalog/versions.ts'
 import { UsageError } from '../errors.ts'
 import { restore } from '../jobs/restore.ts'
@@ -69,6 +70,7 @@ async function restoreHere(
   const { settings } = await invocation.loadConfiguration()
   const repository = await openRepository(settings.repository)
   using catalog = new Catalog(repository.catalogFile, { now })
+  using _reading = holdForReading(catalog, [host])
   const run = chooseRun(catalog, host, parseMoment(at, now()))
   const under = selectPaths(catalog, run, paths)
   await using source = new StandingSource(catalog, repository, run, under)

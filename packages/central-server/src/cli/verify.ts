@@ -1,4 +1,5 @@
 import { Catalog } from '../catalog/catalog.ts'
+import { holdForReading } from '../catalog/read-lease.ts'
 import { UsageError } from '../errors.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { type Damage, verify } from '../jobs/verify.ts'
@@ -24,7 +25,9 @@ export const verifyCommand: CommandDefinition = {
       const repository = await openRepository(settings.repository)
       using catalog = new Catalog(repository.catalogFile, { now: invocation.surroundings.now })
       using stop = untilSignal()
-      const result = await verify(catalog, repository, chooseNames(catalog, names), {
+      const hosts = chooseNames(catalog, names)
+      using _reading = holdForReading(catalog, hosts)
+      const result = await verify(catalog, repository, hosts, {
         sample,
         random: Math.random,
         signal: stop.signal,

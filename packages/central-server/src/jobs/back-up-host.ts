@@ -187,7 +187,8 @@ class HostRun {
     try {
       const plan = planPrune(this.#context, this.#host)
       if (plan.refusal !== null) this.#warn({ code: 'retention-refused', path: null, message: plan.refusal })
-      const { refused } = await applyPrune(this.#context, plan)
+      const { refused, putOff } = await applyPrune(this.#context, plan)
+      if (putOff !== null) this.#warn({ code: 'retention-put-off', path: null, message: putOff })
       for (const { archive, reason } of refused)
         this.#warn({
           code: 'repack-refused',

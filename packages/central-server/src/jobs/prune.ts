@@ -1,6 +1,7 @@
 import type { Catalog, Run } from '../catalog/catalog.ts'
 import { takeLease } from '../catalog/lease.ts'
-import { forgetUnneededRuns, removeRun } from '../catalog/remove-run.ts'
+import { findReader } from '../catalog/read-lease.ts'
+import { forgetUnneededRuns, purgeRemoved } from '../catalog/remove-run.ts'
 import type { Host } from '../config/hosts.ts'
 import type { ServerSettings } from '../config/settings.ts'
 import { hasRules, planRetention, type RetentionPlan } from '../retention/plan.ts'
@@ -27,6 +28,8 @@ export interface PrunePlan extends RetentionPlan {
 export interface PruneResult extends RepackResult {
   /** Names of those that left the trash for good. */
   emptied: string[]
+  /** Why nothing was done: somebody reads. The next prune makes up for it. `null` otherwise. */
+  putOff: string | null
 }
 
 /** Reads the catalog and decides; changes nothing. */
@@ -45,20 +48,32 @@ export function planPrune({ catalog, now }: Pick<PruneContext, 'catalog' | 'now'
 /**
  * Does what a plan says: runs go from the catalog first, and archives that nothing needs then go to the trash, so that a
  * crash leaves an archive that the next run takes in again, and never a run without its archive. Archives that are mostly
- * needless by now are packed anew. The caller holds the host's lease.
+ * needless by now are packed anew. Does nothing while somebody reads archives of the host. The caller holds the host's lease.
  */
 export async function applyPrune(context: PruneContext, plan: PrunePlan): Promise<PruneResult> {
   const { catalog, repository, settings, now } = context
   const going = new Set(plan.decisions.filter(({ action }) => action === 'remove').map(({ run }) => run))
-  for (const run of plan.runs) {
-    if (going.has(run.id)) removeRun(catalog, run, now())
+  const removed = plan.runs.filter(({ id }) => going.has(id))
+  // In one transaction: who begins to read afterwards chooses among the runs that stay, and nothing of them goes.
+  const reader = catalog.durableTransaction(() => {
+    const found = findReader(catalog, plan.host)
+    if (found === null) for (const { id } of removed) catalog.statements.setRemoved.run({ id, atMs: now() })
+    return found
+  })
+  if (reader !== null)
+    return { emptied: [], repacked: [], refused: [], putOff: `nothing is removed: ${reader}` }
+  for (const run of removed) purgeRemoved(catalog, run)
+  // Who verifies looks at all archives, also those that no run needs, and may have begun since.
+  const later = catalog.transaction(() => findReader(catalog, plan.host))
+  if (later !== null) {
+    return { emptied: [], repacked: [], refused: [], putOff: `archives stay where they are: ${later}` }
   }
   for (const archive of forgetUnneededRuns(catalog, plan.host)) {
     await moveToTrash(repository, plan.host, archive, now())
   }
   const emptied = await emptyTrash(repository, plan.host, settings.trashMs, now())
   const repacks = await repackArchives(catalog, repository, plan.host, now() - settings.trashMs)
-  return { emptied, ...repacks }
+  return { emptied, ...repacks, putOff: null }
 }
 
 /** Plans and applies under a lease of its own. Throws `BusyError` where a run of the host is at work. */

@@ -50,3 +50,17 @@ CREATE TABLE leases (
   acquired_at_ms  INTEGER NOT NULL,
   heartbeat_at_ms INTEGER NOT NULL
 ) STRICT;
+
+-- Processes that read archives of a host: as long as one is there, nothing is removed or replaced.
+CREATE TABLE readers (
+  token           TEXT NOT NULL,
+  host_id         INTEGER NOT NULL REFERENCES hosts (id),
+  machine         TEXT NOT NULL,
+  boot_id         TEXT NOT NULL,
+  pid_namespace   TEXT NOT NULL,
+  pid             INTEGER NOT NULL,
+  process_start   TEXT NOT NULL,
+  acquired_at_ms  INTEGER NOT NULL,
+  heartbeat_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (host_id, token)
+) STRICT, WITHOUT ROWID;
