@@ -5,7 +5,7 @@ import { IndexBatchEncoder } from '../index-batch.ts'
 const batchBytesMin = 128 * 1024
 
 /** Smaller ones do not wait for longer, or a broken run would lose what they tell of. */
-const blocksWaitedMax = 4
+const blocksWaitedMax = 2
 
 /** A batch is sent at this size also where no block is full. Leaves room for the largest entry in every batch. */
 const batchBytesWanted = 512 * 1024
