@@ -58,7 +58,7 @@ const points: Point[] = [
   { name: 'at 40 per cent', at: fractionOfAgent(0.4) },
   { name: 'at the half', at: fractionOfAgent(0.5) },
   { name: 'at 65 per cent', at: fractionOfAgent(0.65) },
-  { name: 'at three quarters', at: fractionOfAgent(0.9) },
+  { name: 'at three quarters', at: fractionOfAgent(0.75) },
   { name: 'at 90 per cent', at: fractionOfAgent(0.9), kept: true },
   { name: 'at the end of the index', at: beforeEndOfAgent(1000), kept: true },
   // Runs differ in length by the reports of progress, so that these may come a little sooner or later.
