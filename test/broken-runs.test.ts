@@ -299,7 +299,7 @@ describe('a run', { concurrency: 4 }, () => {
 
     test('when it is told to end, in good order, says so', async () => {
       const { agent } = scene.host
-      const point = { name: 'SIGTERM', at: fractionOfAgent(0.9) }
+      const point = { name: 'SIGTERM', at: fractionOfAgent(0.75) }
       const run = await scene.breakRun(point, 'none', () => agent.kill('SIGTERM'))
       const { outcome, error } = run.ends.web1!
       assert.equal(error?.code, 'cancelled', error?.message)
@@ -342,7 +342,7 @@ describe('a run', { concurrency: 4 }, () => {
     ] as const) {
       test(`by ${signal} ends in good order with exit code ${exit}`, async () => {
         const logged = scene.host.agent.log.length
-        const point = { name: signal, at: fractionOfAgent(0.9) }
+        const point = { name: signal, at: fractionOfAgent(0.75) }
         const run = await scene.breakRun(point, 'none', (server) => server.kill(signal))
         assert.deepEqual([run.code, run.signal], [exit, null])
         const { outcome, error } = run.ends.web1!

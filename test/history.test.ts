@@ -4,13 +4,15 @@
  * CENTRAL_BACKUP_HISTORY_SEED on; a failure names the seed and tells the history.
  */
 import assert from 'node:assert/strict'
-import { rmSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { describe, test } from 'node:test'
 import { Mutator } from './harness/mutate.ts'
+import { BreakingProxy } from './harness/proxy.ts'
 import { Random } from './harness/random.ts'
 import { Site, type TestHost } from './harness/site.ts'
 import { linesOf, listingOf, readSnapshot, type Snapshot } from './harness/snapshot.ts'
+import { noise } from './harness/tree.ts'
 
 const histories = Number(process.env.CENTRAL_BACKUP_HISTORIES ?? 3)
 const firstSeed = Number(process.env.CENTRAL_BACKUP_HISTORY_SEED ?? 1)
@@ -29,6 +31,9 @@ const exclusions = [
 
 const runsKept = 3
 
+/** Of a file that the line breaks in: a batch of the index comes before its end. */
+const largeBytes = 12 * 1024 * 1024
+
 /** A run that can be seen. */
 interface ListedRun {
   id: number
@@ -41,6 +46,7 @@ interface ListedRun {
 class History {
   readonly #site: Site
   readonly #host: TestHost
+  readonly #proxy: BreakingProxy
   readonly #root: string
   readonly #random: Random
   readonly #mutator: Mutator
@@ -50,7 +56,8 @@ class History {
   /** The archives whose runs can be seen. */
   #visible: string[] = []
 
-  constructor(site: Site, host: TestHost, root: string, random: Random) {
+  constructor(site: Site, host: TestHost, proxy: BreakingProxy, root: string, random: Random) {
+    this.#proxy = proxy
     this.#site = site
     this.#host = host
     this.#root = root
@@ -72,10 +79,12 @@ class History {
       if (dice < 0.12) await this.#prune()
       else if (dice < 0.2) await this.#rebuild()
       else if (dice < 0.28) await this.#run('--full')
+      else if (dice < 0.42) await this.#breakRun()
       else {
-        if (dice < 0.4) this.#exclude(this.#random.of(exclusions))
+        if (dice < 0.54) this.#exclude(this.#random.of(exclusions))
         await this.#run()
       }
+      await this.#checkRestore(this.#random.of(this.#whole(await this.#runs())))
     }
     this.#mutator.change(3)
     await this.#run()
@@ -84,8 +93,9 @@ class History {
   /** Compares random moments, and the newest, with what is remembered of them. */
   async check(): Promise<void> {
     const runs = await this.#runs()
-    const moments = [runs.at(-1)!]
-    while (moments.length < momentsChecked) moments.push(this.#random.of(runs))
+    const whole = this.#whole(runs)
+    const moments = [whole.at(-1)!]
+    while (moments.length < momentsChecked) moments.push(this.#random.of(whole))
     for (const run of new Set(moments)) {
       await this.#checkListing(run)
       await this.#checkRestore(run)
@@ -108,6 +118,29 @@ class History {
     this.#visible.push(name)
   }
 
+  /** The line breaks while a file is sent that is removed again: what came before it is kept. */
+  async #breakRun(): Promise<void> {
+    const large = `${this.#root}/zz-large`
+    writeFileSync(large, noise(largeBytes, `large ${this.#random.below(1000)}`))
+    const snapshot = readSnapshot(this.#root, this.#exclusion.leavesOut)
+    const afterBytes = this.#random.below(largeBytes)
+    void this.#proxy.arm({ direction: 'fromAgent', afterBytes, what: 'cut' })
+    const { ends, stderr } = await this.#site.run()
+    this.#proxy.disarm()
+    rmSync(large)
+    const { outcome, archive } = ends.web1!
+    this.#mutator.log.push(`broken run after ${afterBytes} bytes: ${outcome} ${archive?.name}`)
+    assert.notEqual(outcome, 'complete-with-changes', stderr)
+    if (archive === null) return
+    if (outcome === 'complete') this.#model.set(archive.name, snapshot)
+    this.#visible.push(archive.name)
+  }
+
+  /** Of broken runs it is not known what they have. */
+  #whole(runs: readonly ListedRun[]): ListedRun[] {
+    return runs.filter(({ archive }) => this.#model.has(archive!.name))
+  }
+
   async #prune(): Promise<void> {
     this.#mutator.log.push('prune')
     const prune = async () => {
@@ -115,7 +148,9 @@ class History {
       if (repacked.length > 0) this.#mutator.log.push(`${repacked.length} archives packed anew`)
     }
     await prune()
-    this.#visible = this.#visible.slice(-runsKept)
+    const kept = this.#visible.filter((name) => this.#model.has(name)).slice(-runsKept)
+    const lastGood = this.#visible.indexOf(kept.at(-1)!)
+    this.#visible = this.#visible.filter((name, place) => kept.includes(name) || place > lastGood)
     await this.#runs()
     // By now what was removed has been in the trash for its time.
     await this.#server('verify')
@@ -158,7 +193,8 @@ class History {
   }
 
   async #list(): Promise<ListedRun[]> {
-    return (JSON.parse(await this.#server('--json', 'list', 'web1')) as { runs: ListedRun[] }).runs
+    const { runs } = JSON.parse(await this.#server('--json', 'list', 'web1')) as { runs: ListedRun[] }
+    return runs.filter(({ archive }) => archive !== null)
   }
 
   async #checkListing(run: ListedRun): Promise<void> {
@@ -212,7 +248,9 @@ describe('every moment of a random history can be seen and restored', { concurre
       const host = await site.addHost('web1')
       host.changeModule((text) => text.replace(/ {2}paths:/, `  retention: { last: ${runsKept} },\n  paths:`))
       await host.start()
-      const history = new History(site, host, root, new Random(seed))
+      using proxy = await BreakingProxy.start(host.port)
+      host.setPort(proxy.port)
+      const history = new History(site, host, proxy, root, new Random(seed))
       try {
         await history.live()
         await history.check()

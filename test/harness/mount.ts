@@ -71,9 +71,17 @@ export class Mount implements Disposable {
     run('xfs_io', ['-x', '-c', 'shutdown', this.path])
   }
 
-  /** Mounts it anew. Nobody may have a file open in it. */
+  /**
+   * Mounts it anew, once the kernel has let go of it: mount namespaces that others made meanwhile have it too, until they
+   * end. Nobody may have a file open in it.
+   */
   restore(): void {
     run('umount', [this.path])
+    const image = this.#arguments.at(-1)!
+    const deadlineMs = performance.now() + releaseMsMax
+    while (spawnSync('losetup', ['-j', image], { encoding: 'utf8' }).stdout !== '') {
+      if (performance.now() > deadlineMs) throw new Error(`${image} is mounted elsewhere`)
+    }
     this.#mount()
   }
 
@@ -87,6 +95,9 @@ export class Mount implements Disposable {
     run('mount', [...this.#arguments, this.path])
   }
 }
+
+/** How long other mount namespaces may hold a file system on. */
+const releaseMsMax = 30_000
 
 /** Why a test cannot have a mount of the kind on this machine; `false` where it can. */
 export function lacksMount(kind: 'tmpfs' | 'ext4'): string | false {

@@ -29,13 +29,16 @@ export class Baseline {
     this.#onGone = onGone
   }
 
-  /** What stood at `path`; `null` where nothing did. Paths are asked for in order. */
+  /**
+   * What stood at `path`; `null` where nothing did, or where what held it was told to be gone, which ends all below it.
+   * Paths are asked for in order.
+   */
   at(path: BytePath): Entry | null {
     for (let entry = this.#peek(); entry !== null; entry = this.#peek()) {
       const order = comparePaths(entry.path, path)
       if (order > 0) return null
       this.#at++
-      if (order === 0) return entry
+      if (order === 0) return this.#isTold(entry.path) ? null : entry
       this.#pass(entry)
     }
     return null
@@ -76,9 +79,13 @@ export class Baseline {
 
   #pass(entry: Entry): void {
     if (this.#unknown !== null && isWithin(entry.path, this.#unknown)) return
-    if (this.#lastGone !== null && isWithin(entry.path, this.#lastGone)) return
+    if (this.#isTold(entry.path)) return
     this.#lastGone = entry.path
     this.#onGone(entry, this.#innermostLeft(entry.path))
+  }
+
+  #isTold(path: BytePath): boolean {
+    return this.#lastGone !== null && isWithin(path, this.#lastGone)
   }
 
   #innermostLeft(path: BytePath): BytePath | null {

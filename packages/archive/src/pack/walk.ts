@@ -241,12 +241,12 @@ class TreeWalk {
     }
     const { mode, size, isNodump } = this.#status
     if (rules.excludeNodump && isNodump) {
-      this.#visitor.leftOut(path, 'nodump', () => 'it has the flag nodump (chattr +d)', null)
+      this.#tellLeftOut(path, 'nodump', () => 'it has the flag nodump (chattr +d)')
       return false
     }
     if (size > rules.maxFileBytes && (mode & constants.S_IFMT) === constants.S_IFREG) {
       const detail = `its ${size} bytes are more than ${rules.maxFileBytes}`
-      this.#visitor.leftOut(path, 'too-large', () => detail, null)
+      this.#tellLeftOut(path, 'too-large', () => detail)
       return false
     }
     return true
@@ -261,7 +261,18 @@ class TreeWalk {
   }
 
   #tellStop(path: BytePath, { reason, detail, mount }: Stop): void {
-    this.#visitor.leftOut(path, reason, () => detail, mount)
+    this.#tellLeftOut(path, reason, () => detail, mount)
+  }
+
+  /** What would be packed by the patterns: the folders above it come, and are told before it. */
+  #tellLeftOut(
+    path: BytePath,
+    reason: LeftOutReason,
+    detail: () => string,
+    mount: Mount | null = null,
+  ): void {
+    if (this.#pending > 0) this.#visitPending()
+    this.#visitor.leftOut(path, reason, detail, mount)
   }
 
   #mayTakeBackBelow({ path, name, rules, verdict }: Place): boolean {
@@ -352,10 +363,7 @@ class TreeWalk {
     }
     if (rules !== null && branch !== null) this.#reportMissing(path, names, branch)
     const mark = rules === null || opened.named ? null : findMark(fd, names, rules)
-    if (mark !== null) {
-      this.#visitor.leftOut(path, mark.reason, () => mark.detail, null)
-      names = names.filter((name) => name === mark.name || branch?.children.has(name))
-    }
+    if (mark !== null) names = names.filter((name) => name === mark.name || branch?.children.has(name))
     const points = this.#boundary.pointsIn(path, mountId)
     const { verdict, pending } = opened
     this.#levels.push({
@@ -373,6 +381,7 @@ class TreeWalk {
       pending,
     })
     if (pending) this.#pending++
+    if (mark !== null) this.#tellLeftOut(path, mark.reason, () => mark.detail)
     const tooDeep = this.#levels[this.#levels.length - 1 - openLevelsMax]
     if (tooDeep !== undefined && tooDeep.fd >= 0) {
       if (this.#pending > 0) this.#visitPending()
