@@ -158,3 +158,35 @@ test('it ends when it is told to', async () => {
   const onArchive = () => abort.abort(reason)
   await assert.rejects(check(past, { signal: abort.signal, onArchive }), reason)
 })
+
+test('what the catalog has otherwise than the archives is told, whatever it is', async () => {
+  using past = await PastRuns.create()
+  await addRuns(past)
+  assert.deepEqual((await check(past)).damage, [])
+  const { database } = past.catalog
+  const kept = database
+    .prepare("SELECT * FROM versions WHERE path = CAST('t' || char(0) || 'a' AS BLOB)")
+    .get() as object
+  const restore = Object.entries(kept)
+  for (const [column, value] of [
+    ['mode', 0o4755],
+    ['uid', 99],
+    ['size', 3],
+    ['mtime_ns', 5],
+    ['digest', Buffer.alloc(32, 1)],
+    ['content_offset', 0],
+    ['ino', 77],
+    ['flags', 16],
+  ]) {
+    const change = (to: unknown) =>
+      database
+        .prepare(`UPDATE versions SET ${column} = ? WHERE path = CAST('t' || char(0) || 'a' AS BLOB)`)
+        .run(to)
+    change(value)
+    const { damage } = await check(past)
+    assert.match(damage.join(), /t\/a: the catalog has other attributes or content of it/, String(column))
+    change(restore.find(([name]) => name === column)![1])
+  }
+  database.prepare("DELETE FROM versions WHERE path = CAST('t' || char(0) || 'a' AS BLOB)").run()
+  assert.match((await check(past)).damage.join(), /t\/a: the catalog lacks it/)
+})

@@ -242,6 +242,10 @@ export function prepareStatements(database: Database.Database) {
       .pluck(),
     archiveOfRun: database.prepare<[run: number], string>('SELECT archive FROM runs WHERE id = ?').pluck(),
     /** The first that stands in a run, from a key on. */
+    /** The version that begins in a run. */
+    versionFrom: database.prepare<[{ generation: number; run: number; path: Buffer }], VersionRow>(
+      `${selectVersions} WHERE generation = :generation AND path = :path AND first_run = :run`,
+    ),
     nextVersion: database.prepare<[{ generation: number | null; run: number; from: Buffer }], VersionRow>(
       `${selectVersions} WHERE generation = :generation AND path >= :from
        AND first_run <= :run AND (end_run IS NULL OR end_run > :run) ORDER BY path LIMIT 1`,

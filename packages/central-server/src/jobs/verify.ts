@@ -1,8 +1,16 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
-import { ArchiveError, ArchiveReader, type Entry, textFromBytes } from '@central-backup/archive'
+import {
+  ArchiveError,
+  ArchiveReader,
+  type Entry,
+  IndexBatchEncoder,
+  textFromBytes,
+} from '@central-backup/archive'
 import type { Catalog, Run } from '../catalog/catalog.ts'
 import { type VersionInArchive, versionsInArchive } from '../catalog/needed.ts'
+import { sortKey, toEntry } from '../catalog/version-row.ts'
+import { archiveNames } from '../catalog/versions.ts'
 import { archivePath, listArchives } from '../storage/archive-list.ts'
 import type { Repository } from '../storage/repository.ts'
 
@@ -73,9 +81,14 @@ class Verification {
   readonly #catalog: Catalog
   readonly #repository: Repository
   readonly #options: VerifyOptions
+  readonly #archiveOf: (run: number) => string
+  readonly #encoder = new IndexBatchEncoder(null)
+  /** Runs that retention has not removed. */
+  #visible: Set<number> | null = null
 
   constructor(catalog: Catalog, repository: Repository, options: VerifyOptions) {
     this.#catalog = catalog
+    this.#archiveOf = archiveNames(catalog)
     this.#repository = repository
     this.#options = options
   }
@@ -133,6 +146,7 @@ class Verification {
       repacked ||= batch.header?.repack != null
       entries += batch.entries.length
       for (const entry of batch.entries) {
+        this.#checkRow(run, entry)
         if (hasContentHere(entry) && this.#isSampled()) await this.#checkContent(run, reader, entry)
       }
     }
@@ -140,6 +154,28 @@ class Verification {
     const expected = files + directories + symlinks + hardlinks + specials + sockets
     if (!repacked && entries !== expected)
       this.#damaged(run, null, `its index has ${entries} entries, and the catalog counts ${expected}`)
+  }
+
+  /** The catalog has each entry as the index has it; of removed runs, those that later ones have too. */
+  #checkRow(run: Run, entry: Entry): void {
+    const { statements } = this.#catalog
+    const key = { generation: run.generation, run: run.id, path: sortKey(entry.path) }
+    const row = statements.versionFrom.get(key)
+    const path = `/${textFromBytes(entry.path)}`
+    if (row === undefined) {
+      this.#visible ??= new Set(this.#catalog.runs().map(({ id }) => id))
+      if (this.#visible.has(run.id)) this.#damaged(run, path, `the catalog lacks it; ${rebuildHint}`)
+    } else if (!this.#encode(toEntry(row, this.#archiveOf), run).equals(this.#encode(entry, run)))
+      this.#damaged(run, path, `the catalog has other attributes or content of it; ${rebuildHint}`)
+  }
+
+  /** As the index of the run's archive has an entry, so that two can be compared in all that the format knows. */
+  #encode(entry: Entry, run: Run): Buffer {
+    const extents = entry.extents.map((extent) =>
+      extent.archive === run.archive!.name ? { ...extent, archive: null } : extent,
+    )
+    if (!this.#encoder.add({ ...entry, extents })) throw new Error('an empty batch has no room for an entry')
+    return this.#encoder.take()
   }
 
   #isSampled(): boolean {
@@ -164,6 +200,8 @@ class Verification {
     this.#options.onDamage(damage)
   }
 }
+
+const rebuildHint = 'catalog rebuild makes it anew from the archives'
 
 /** Content that an incremental run found unchanged is looked at in the archive that has it. */
 function hasContentHere({ type, extents }: Entry): boolean {
