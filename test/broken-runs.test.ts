@@ -301,10 +301,10 @@ describe('a run', { concurrency: 4 }, () => {
       const { agent } = scene.host
       const point = { name: 'SIGTERM', at: fractionOfAgent(0.75) }
       const run = await scene.breakRun(point, 'none', () => agent.kill('SIGTERM'))
-      const { outcome, error } = run.ends.web1!
+      const { outcome, error, archive } = run.ends.web1!
       assert.equal(error?.code, 'cancelled', error?.message)
       assert.match(error.message, /shutting down/)
-      assert.deepEqual([outcome, run.code], ['incomplete', 3])
+      assert.deepEqual([outcome, run.code], archive === null ? ['failed', 1] : ['incomplete', 3])
       const ended = await agent.endWithin(endMsMax)
       assert.deepEqual([ended.code, ended.signal], [0, null])
       assert.ok(!readdirSync(scene.site.at('copies')).some((name) => name.endsWith('.partial')))
@@ -353,8 +353,8 @@ describe('a run', { concurrency: 4 }, () => {
         assert.deepEqual([last!.outcome, last!.error?.code], ['failed', 'cancelled'])
         assert.deepEqual(catalog.statements.leases.all(), [])
         await scene.requireRecovery()
-        const { outcome: later, error: reason } = scene.runBefore()
-        assert.deepEqual([later, reason?.code], ['incomplete', 'cancelled'])
+        const { outcome: later, error: reason, archive } = scene.runBefore()
+        assert.deepEqual([later, reason?.code], [archive === null ? 'failed' : 'incomplete', 'cancelled'])
       })
     }
   })
