@@ -97,6 +97,7 @@ const exitOfError: Readonly<Record<ErrorCode, ExitName>> = {
   'wrong-host': 'authentication',
   'application-protocol': 'authentication',
   'authentication-failed': 'authentication',
+  'certificate-request': 'authentication',
 
   'connection-lost': 'failed',
   stalled: 'failed',

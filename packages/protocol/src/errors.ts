@@ -97,6 +97,10 @@ export const protocolErrors = {
     message: 'the name has no address',
     hint: 'Check the address in the host module, and the name server of this machine.',
   },
+  'certificate-request': {
+    message: 'the request for a certificate is not one that can be signed',
+    hint: 'Run the same version on both sides.',
+  },
   'policy-denied': {
     message: "the host's own settings do not allow this",
     hint: "The `allow` section of that host's settings says what a server may do.",

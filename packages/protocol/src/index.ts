@@ -1,4 +1,12 @@
+export {
+  type CertificateRequest,
+  isPublicKeyForm,
+  possessionBytes,
+  possessionStatement,
+  publicKeyBytes,
+} from './certificate-request.ts'
 export { Channel, type ChannelOptions, type ChannelWaits, type ReceiveOptions } from './channel.ts'
+export { channelBinding, channelBindingBytes } from './channel-binding.ts'
 export { encodeMessage, MessageParser } from './codec.ts'
 export {
   isProtocolErrorCode,

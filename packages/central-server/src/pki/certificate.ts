@@ -19,7 +19,8 @@ export const leafDays = 825
 /** Certificates are valid from an hour ago, so that a host whose clock is a little behind takes them. */
 const clockToleranceMs = 3_600_000
 
-const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+/** P-256, of all keys. */
+export const keyAlgorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
 
 /**
  * Makes a certificate authority: self-signed, P-256, good for signing leaf certificates only (path length 0) and for
@@ -34,7 +35,7 @@ export async function createAuthority(name: string, nowMs: number): Promise<KeyP
     serialNumber: randomSerial(),
     name: [{ CN: [name] }],
     ...validity(nowMs, authorityDays),
-    signingAlgorithm: algorithm,
+    signingAlgorithm: keyAlgorithm,
     keys,
     extensions: [
       new x509.BasicConstraintsExtension(true, 0, true),
@@ -54,27 +55,42 @@ export async function issueCertificate(
   identity: Identity,
   nowMs: number,
 ): Promise<KeyPair> {
-  const issuer = await importAuthority(authority, nowMs)
   const keys = await generateKeys()
+  const certificate = await signCertificate(authority, identity, keys.publicKey, nowMs)
+  return { certificate, key: await exportKey(keys.privateKey) }
+}
+
+/**
+ * The same for a key that is there already, P-256, whose private half this side need not have. Whether it belongs to who
+ * gets the certificate was seen to before. Returns the certificate, PEM. Throws `CertificateError` where the authority
+ * cannot sign.
+ */
+export async function signCertificate(
+  authority: KeyPair,
+  identity: Identity,
+  publicKey: webcrypto.CryptoKey,
+  nowMs: number,
+): Promise<string> {
+  const issuer = await importAuthority(authority, nowMs)
   const { serverAuth, clientAuth } = x509.ExtendedKeyUsage
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: randomSerial(),
     subject: [{ CN: [identity.name] }],
     issuer: issuer.certificate.subjectName,
     ...validity(nowMs, leafDays, issuer.certificate.notAfter),
-    signingAlgorithm: algorithm,
+    signingAlgorithm: keyAlgorithm,
     signingKey: issuer.key,
-    publicKey: keys.publicKey,
+    publicKey,
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
       new x509.ExtendedKeyUsageExtension([identity.role === 'host' ? serverAuth : clientAuth]),
       new x509.SubjectAlternativeNameExtension(alternativeNames(identity)),
-      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      await x509.SubjectKeyIdentifierExtension.create(publicKey),
       await x509.AuthorityKeyIdentifierExtension.create(issuer.certificate),
     ],
   })
-  return { certificate: pem(certificate), key: await exportKey(keys.privateKey) }
+  return pem(certificate)
 }
 
 /** The URI decides. The DNS name is only there for the eyes of people and of other tools. */
@@ -96,7 +112,7 @@ function randomSerial(): string {
 }
 
 async function generateKeys(): Promise<webcrypto.CryptoKeyPair> {
-  return webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
+  return webcrypto.subtle.generateKey(keyAlgorithm, true, ['sign', 'verify'])
 }
 
 async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
@@ -123,11 +139,11 @@ async function importAuthority(
   try {
     const certificate = new x509.X509Certificate(authority.certificate)
     const [der] = x509.PemConverter.decode(authority.key)
-    const key = await webcrypto.subtle.importKey('pkcs8', der!, algorithm, false, ['sign'])
+    const key = await webcrypto.subtle.importKey('pkcs8', der!, keyAlgorithm, false, ['sign'])
     const probe = randomBytes(32)
-    const signature = await webcrypto.subtle.sign(algorithm, key, probe)
-    const publicKey = await certificate.publicKey.export(algorithm, ['verify'])
-    if (!(await webcrypto.subtle.verify(algorithm, publicKey, signature, probe))) {
+    const signature = await webcrypto.subtle.sign(keyAlgorithm, key, probe)
+    const publicKey = await certificate.publicKey.export(keyAlgorithm, ['verify'])
+    if (!(await webcrypto.subtle.verify(keyAlgorithm, publicKey, signature, probe))) {
       throw invalid('its key does not belong to its certificate')
     }
     if (certificate.notAfter.getTime() <= nowMs)
