@@ -1,8 +1,8 @@
 import { type BytePath, type Entry, type Gone, pathBytesMax, textFromBytes } from '@central-backup/archive'
 import type { Catalog, Run } from './catalog.ts'
+import { openReferences } from './references.ts'
 import type { Search } from './search-pattern.ts'
 import { endReasonOf, pathOfSortKey, toEntry, type VersionRow } from './version-row.ts'
-import { archiveNames } from './versions.ts'
 
 /** A version of a path that matched a search, and the time in which it stood. */
 export interface FoundVersion {
@@ -33,7 +33,7 @@ export function* findVersions(
     .runs(host)
     .filter(({ archive }) => archive !== null)
     .reverse()
-  const names = archiveNames(catalog)
+  const references = openReferences(catalog)
   const generations = [...new Set(runs.map(({ generation }) => generation))]
   const range = { from: prefix ?? Buffer.alloc(0), end: endOfPrefix(prefix ?? Buffer.alloc(0)) }
   const rows = catalog.statements.searchVersions.iterate({
@@ -52,7 +52,7 @@ export function* findVersions(
     const [firstRun, lastRun] = [stood[0], stood.at(-1)]
     if (firstRun === undefined || lastRun === undefined) continue
     if (last !== null) yield last.row.path.equals(row.path) ? last.version : withEnd(last, runs)
-    last = { row, version: { host, path, entry: toEntry(row, names), firstRun, lastRun, gone: null } }
+    last = { row, version: { host, path, entry: toEntry(row, references), firstRun, lastRun, gone: null } }
   }
   if (last !== null) yield withEnd(last, runs)
 }

@@ -22,7 +22,6 @@ interface KeyRange {
   high: Buffer
 }
 
-const columns = 'SELECT versions.*, user_name, group_name'
 const stood = 'generation = ? AND first_run <= ? AND (end_run IS NULL OR end_run > ?)'
 
 /**
@@ -32,7 +31,7 @@ const stood = 'generation = ? AND first_run <= ? AND (end_run IS NULL OR end_run
 export function standingQuery(run: Run, { under = [], order, types }: StandingOptions): StandingQuery {
   const moment = [run.generation, run.id, run.id]
   const ofTypes = types === undefined ? '' : ` AND type IN (${types.map(typeNumber).join(', ')})`
-  const versions = `${columns} FROM versions JOIN owners ON owners.id = owner_id WHERE ${stood}${ofTypes}`
+  const versions = `SELECT * FROM versions WHERE ${stood}${ofTypes}`
   const ranges = selectedRanges(under)
   if (order === 'content') {
     const sorted = 'ORDER BY content_run, content_offset, path'
@@ -40,7 +39,7 @@ export function standingQuery(run: Run, { under = [], order, types }: StandingOp
     // One value, however many there are: SQLite has limits for both parameters and terms of a UNION.
     const list = JSON.stringify(ranges.map(({ low, high }) => [low.toString('hex'), high.toString('hex')]))
     const selected = 'SELECT unhex(value ->> 0) AS low, unhex(value ->> 1) AS high FROM json_each(?)'
-    const sql = `${columns} FROM (${selected}) CROSS JOIN versions JOIN owners ON owners.id = owner_id
+    const sql = `SELECT versions.* FROM (${selected}) CROSS JOIN versions
       WHERE ${stood}${ofTypes} AND path >= low AND path < high ${sorted}`
     return { sql, executions: [[list, ...moment]] }
   }

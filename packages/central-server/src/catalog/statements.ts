@@ -60,9 +60,6 @@ const versionColumns = [
   ...['content_run', 'content_offset', 'stored_size', 'content_pieces', 'marks'],
 ]
 
-const selectVersions =
-  'SELECT versions.*, user_name, group_name FROM versions JOIN owners ON owners.id = owner_id'
-
 export type Statements = ReturnType<typeof prepareStatements>
 
 export function prepareStatements(database: Database.Database) {
@@ -230,6 +227,9 @@ export function prepareStatements(database: Database.Database) {
         'SELECT id FROM owners WHERE user_name = :user AND group_name = :group',
       )
       .pluck(),
+    ownerNames: database.prepare<[id: number], { user_name: Buffer; group_name: Buffer }>(
+      'SELECT user_name, group_name FROM owners WHERE id = ?',
+    ),
     insertVersion: database.prepare<[unknown[]]>(
       `INSERT INTO versions (${versionColumns.join(', ')}) VALUES (${versionColumns.map(() => '?').join(', ')})`,
     ),
@@ -241,13 +241,13 @@ export function prepareStatements(database: Database.Database) {
       )
       .pluck(),
     archiveOfRun: database.prepare<[run: number], string>('SELECT archive FROM runs WHERE id = ?').pluck(),
-    /** The first that stands in a run, from a key on. */
     /** The version that begins in a run. */
     versionFrom: database.prepare<[{ generation: number; run: number; path: Buffer }], VersionRow>(
-      `${selectVersions} WHERE generation = :generation AND path = :path AND first_run = :run`,
+      `SELECT * FROM versions WHERE generation = :generation AND path = :path AND first_run = :run`,
     ),
+    /** The first that stands in a run, from a key on. */
     nextVersion: database.prepare<[{ generation: number | null; run: number; from: Buffer }], VersionRow>(
-      `${selectVersions} WHERE generation = :generation AND path >= :from
+      `SELECT * FROM versions WHERE generation = :generation AND path >= :from
        AND first_run <= :run AND (end_run IS NULL OR end_run > :run) ORDER BY path LIMIT 1`,
     ),
     /** A statement of its own: with a condition that holds for no end too, what follows the end would be visited. */
@@ -255,14 +255,14 @@ export function prepareStatements(database: Database.Database) {
       [{ generation: number | null; run: number; from: Buffer; end: Buffer }],
       VersionRow
     >(
-      `${selectVersions} WHERE generation = :generation AND path >= :from AND path < :end
+      `SELECT * FROM versions WHERE generation = :generation AND path >= :from AND path < :end
        AND first_run <= :run AND (end_run IS NULL OR end_run > :run) ORDER BY path LIMIT 1`,
     ),
     baselineRows: database.prepare<
       [{ generation: number | null; run: number; after: Buffer; limit: number }],
       VersionRow
     >(
-      `${selectVersions} WHERE generation = :generation AND path > :after
+      `SELECT * FROM versions WHERE generation = :generation AND path > :after
        AND first_run <= :run AND (end_run IS NULL OR end_run > :run) ORDER BY path LIMIT :limit`,
     ),
     endVersion: database.prepare<[{ generation: number; run: number; path: Buffer; reason: number | null }]>(
@@ -286,7 +286,7 @@ export function prepareStatements(database: Database.Database) {
       [{ generations: string; needle: Buffer | null; from: Buffer; end: Buffer }],
       VersionRow
     >(
-      `${selectVersions} WHERE generation IN (SELECT value FROM json_each(:generations))
+      `SELECT * FROM versions WHERE generation IN (SELECT value FROM json_each(:generations))
        AND path >= :from AND path < :end AND (:needle IS NULL OR instr(path, :needle) > 0) ORDER BY path, first_run`,
     ),
     purgeVersions: database.prepare<[{ run: number; limit: number }]>(

@@ -6,8 +6,9 @@ import {
   entryTypes,
   type Gone,
 } from '@central-backup/archive'
+import type { References } from './references.ts'
 
-/** A row of `versions`, with the names of its owner. Columns are explained in the schema. */
+/** A row of `versions`. Columns are explained in the schema. */
 export interface VersionRow {
   generation: number
   path: Buffer
@@ -18,8 +19,7 @@ export interface VersionRow {
   mode: number
   uid: number
   gid: number
-  user_name: Buffer
-  group_name: Buffer
+  owner_id: number
   size: number
   mtime_s: number
   mtime_ns: number
@@ -114,16 +114,16 @@ export function toVersionValues(
   ]
 }
 
-/** The entry of a row. `archiveOf` names the archive of a run. */
-export function toEntry(row: VersionRow, archiveOf: (run: number) => string): Entry {
+export function toEntry(row: VersionRow, references: References): Entry {
+  const { user, group } = references.ownerOf(row.owner_id)
   return {
     path: pathOfSortKey(row.path),
     type: entryTypes[row.type]!,
     mode: row.mode,
     uid: row.uid,
     gid: row.gid,
-    user: row.user_name.toString('latin1') as BytePath,
-    group: row.group_name.toString('latin1') as BytePath,
+    user,
+    group,
     size: row.size,
     storedSize: row.stored_size,
     mtimeSeconds: row.mtime_s,
@@ -139,14 +139,14 @@ export function toEntry(row: VersionRow, archiveOf: (run: number) => string): En
     flags: row.flags,
     project: row.project,
     digest: row.digest,
-    extents: extentsOf(row, archiveOf),
+    extents: extentsOf(row, references),
     changedWhileRead: (row.marks & changedWhileReadMark) !== 0,
     ancestor: (row.marks & ancestorMark) !== 0,
     ...((row.marks & mountPointMark) !== 0 && { mountPoint: true }),
   }
 }
 
-function extentsOf(row: VersionRow, archiveOf: (run: number) => string): Extent[] {
+function extentsOf(row: VersionRow, { archiveOf }: References): Extent[] {
   if (row.content_run !== null) {
     const length = row.stored_size ?? row.size
     return [{ archive: archiveOf(row.content_run), offset: row.content_offset!, length }]

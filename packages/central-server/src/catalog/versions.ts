@@ -2,6 +2,7 @@ import type { BytePath, Entry } from '@central-backup/archive'
 import { UsageError } from '../errors.ts'
 import type { Catalog, Run } from './catalog.ts'
 import { withCatalogErrors } from './failure.ts'
+import { openReferences } from './references.ts'
 import { ancestorsOf, outermostPaths, type StandingOptions, standingQuery } from './standing-query.ts'
 import { sortKey, toEntry, type VersionRow } from './version-row.ts'
 
@@ -46,7 +47,7 @@ export function* standingEntries(
   run: Run,
   options: StandingOptions,
 ): IterableIterator<Entry> {
-  const names = archiveNames(catalog)
+  const references = openReferences(catalog)
   const { sql, executions } = standingQuery(run, options)
   const ancestors = ancestorsOf(outermostPaths(options.under ?? []))
   const statement = withCatalogErrors(catalog.file, () =>
@@ -54,7 +55,7 @@ export function* standingEntries(
   )
   for (const values of executions) {
     for (const row of statement.iterate(...values)) {
-      const entry = toEntry(row, names)
+      const entry = toEntry(row, references)
       if (ancestors.has(entry.path)) entry.ancestor = true
       yield entry
     }
@@ -63,7 +64,7 @@ export function* standingEntries(
 
 /** What stands in a folder itself, in order of name: a look-up for each name, however much lies below it. */
 export function* childEntries(catalog: Catalog, run: Run, folder: BytePath): IterableIterator<Entry> {
-  const names = archiveNames(catalog)
+  const references = openReferences(catalog)
   const prefix = folder === '' ? Buffer.alloc(0) : Buffer.concat([sortKey(folder), Buffer.from([0])])
   const end = folder === '' ? null : Buffer.concat([sortKey(folder), Buffer.from([1])])
   let from = prefix
@@ -72,7 +73,7 @@ export function* childEntries(catalog: Catalog, run: Run, folder: BytePath): Ite
     if (row === undefined) return
     const slash = row.path.indexOf(0, prefix.length)
     const child = slash < 0 ? row.path : row.path.subarray(0, slash)
-    if (slash < 0) yield toEntry(row, names)
+    if (slash < 0) yield toEntry(row, references)
     // Behind all that lies below it, as that begins with its name and NUL.
     from = Buffer.concat([child, Buffer.from([1])])
   }
@@ -89,19 +90,5 @@ function nextVersion(catalog: Catalog, run: Run, from: Buffer, end: Buffer | nul
 /** The entry at a path in a run; `null` where nothing stood there. */
 export function entryAt(catalog: Catalog, run: Run, path: BytePath): Entry | null {
   const row = nextVersion(catalog, run, sortKey(path), Buffer.concat([sortKey(path), Buffer.from([0])]))
-  return row === undefined ? null : toEntry(row, archiveNames(catalog))
-}
-
-/** Names of archives by the ids of their runs, removed ones included. */
-export function archiveNames(catalog: Catalog): (id: number) => string {
-  const names = new Map<number, string>()
-  return (id) => {
-    let name = names.get(id)
-    if (name === undefined) {
-      name = catalog.statements.archiveOfRun.get(id) ?? undefined
-      if (name === undefined) throw new Error(`run ${id} has left no archive`)
-      names.set(id, name)
-    }
-    return name
-  }
+  return row === undefined ? null : toEntry(row, openReferences(catalog))
 }

@@ -9,8 +9,8 @@ import {
 } from '@central-backup/archive'
 import type { Catalog, Run } from '../catalog/catalog.ts'
 import { type VersionInArchive, versionsInArchive } from '../catalog/needed.ts'
+import { openReferences, type References } from '../catalog/references.ts'
 import { sortKey, toEntry } from '../catalog/version-row.ts'
-import { archiveNames } from '../catalog/versions.ts'
 import { archivePath, listArchives } from '../storage/archive-list.ts'
 import type { Repository } from '../storage/repository.ts'
 
@@ -81,14 +81,14 @@ class Verification {
   readonly #catalog: Catalog
   readonly #repository: Repository
   readonly #options: VerifyOptions
-  readonly #archiveOf: (run: number) => string
+  readonly #references: References
   readonly #encoder = new IndexBatchEncoder(null)
   /** Runs that retention has not removed. */
   #visible: Set<number> | null = null
 
   constructor(catalog: Catalog, repository: Repository, options: VerifyOptions) {
     this.#catalog = catalog
-    this.#archiveOf = archiveNames(catalog)
+    this.#references = openReferences(catalog)
     this.#repository = repository
     this.#options = options
   }
@@ -165,7 +165,7 @@ class Verification {
     if (row === undefined) {
       this.#visible ??= new Set(this.#catalog.runs().map(({ id }) => id))
       if (this.#visible.has(run.id)) this.#damaged(run, path, `the catalog lacks it; ${rebuildHint}`)
-    } else if (!this.#encode(toEntry(row, this.#archiveOf), run).equals(this.#encode(entry, run)))
+    } else if (!this.#encode(toEntry(row, this.#references), run).equals(this.#encode(entry, run)))
       this.#damaged(run, path, `the catalog has other attributes or content of it; ${rebuildHint}`)
   }
 

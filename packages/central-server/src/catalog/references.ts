@@ -1,0 +1,44 @@
+import type { BytePath } from '@central-backup/archive'
+import type { Catalog } from './catalog.ts'
+
+/** What rows of versions name by a number. Few of each are in use, and each is looked up once. */
+export interface References {
+  /** The archive of a run, also of a removed one. */
+  archiveOf(run: number): string
+  ownerOf(id: number): Owner
+}
+
+export interface Owner {
+  user: BytePath
+  group: BytePath
+}
+
+export function openReferences(catalog: Catalog): References {
+  return {
+    archiveOf: remember((run) => {
+      const name = catalog.statements.archiveOfRun.get(run)
+      if (name == null) throw new Error(`run ${run} has left no archive`)
+      return name
+    }),
+    ownerOf: remember((id) => {
+      const row = catalog.statements.ownerNames.get(id)
+      if (row === undefined) throw new Error(`the catalog lacks owner ${id}`)
+      return {
+        user: row.user_name.toString('latin1') as BytePath,
+        group: row.group_name.toString('latin1') as BytePath,
+      }
+    }),
+  }
+}
+
+function remember<T>(find: (id: number) => T): (id: number) => T {
+  const found = new Map<number, T>()
+  return (id) => {
+    let value = found.get(id)
+    if (value === undefined) {
+      value = find(id)
+      found.set(id, value)
+    }
+    return value
+  }
+}
