@@ -1,21 +1,28 @@
 /** Whether archives are what they should be: whole, and readable without any of our programs. */
 import assert from 'node:assert/strict'
-import { ArchiveReader, type Entry, textFromBytes } from '@central-backup/archive'
+import { ArchiveReader, type Entry, MemberCheck, textFromBytes } from '@central-backup/archive'
 import { runCommand } from './program.ts'
 import type { Site } from './site.ts'
 
-/** All entries of an archive by path, after the content that it has of each was read and compared with its digest. */
+/**
+ * All entries of an archive by path, after the content that it has of each was read and compared with its digest, and
+ * the tar stream with the index.
+ */
 export async function readWholeArchive(path: string): Promise<Map<string, Entry>> {
   await using reader = await ArchiveReader.open(path)
   const entries = new Map<string, Entry>()
-  for await (const { entries: batch } of reader.batches()) {
+  const members = new MemberCheck(reader)
+  for await (const { header, entries: batch } of reader.batches()) {
+    if (header !== null) members.begin(header)
     for (const entry of batch) {
+      await members.add(entry)
       const isHere = entry.extents.every(({ archive }) => archive === null)
       // Throws where the content is not what was recorded.
       if (isHere) for await (const _ of reader.readContent(entry));
       entries.set(textFromBytes(entry.path), entry)
     }
   }
+  await members.finish()
   return entries
 }
 

@@ -32,6 +32,8 @@ export type ArchiveErrorCode =
   | 'pack-stalled'
   /** The content that came out is not the content that was recorded. */
   | 'content-damaged'
+  /** The tar stream is not the one that the index describes. */
+  | 'members-differ'
   /** An archive cannot be packed anew, as it is not what it should be. */
   | 'repack-refused'
   /** A restore cannot go on: the target does not take anything any more. */

@@ -236,7 +236,7 @@ async function* planSegments(reader: ArchiveReader, needed: Needed): AsyncGenera
 }
 
 /** Sockets, and files whose content lies in another archive, stand in the index only. */
-function hasMember({ type, extents }: Entry): boolean {
+export function hasMember({ type, extents }: Entry): boolean {
   return type !== 'socket' && extents.every(({ archive }) => archive === null)
 }
 

@@ -1,7 +1,7 @@
 import { tarBlockBytes } from './tar-header.ts'
 
 /** Readers hold a pax header in memory, so that one covers no more than this. */
-const fillerBytesMax = 1024 * 1024
+export const fillerBytesMax = 1024 * 1024
 
 /**
  * Fills `length` bytes from `begin` on with what every reader of tar passes over: global pax headers (POSIX.1-2017, pax

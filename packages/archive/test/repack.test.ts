@@ -11,6 +11,7 @@ import {
   type BytePath,
   CompressorPool,
   type Entry,
+  MemberCheck,
   Packing,
   repackArchive,
 } from '../src/index.ts'
@@ -57,7 +58,13 @@ after(() => folder[Symbol.dispose]())
 async function entriesOf(path: string): Promise<Entry[]> {
   await using reader = await ArchiveReader.open(path)
   const entries: Entry[] = []
-  for await (const batch of reader.batches()) entries.push(...batch.entries)
+  const members = new MemberCheck(reader)
+  for await (const batch of reader.batches()) {
+    if (batch.header !== null) members.begin(batch.header)
+    for (const entry of batch.entries) await members.add(entry)
+    entries.push(...batch.entries)
+  }
+  await members.finish()
   for (const entry of entries) if (entry.type === 'file') for await (const _ of reader.readContent(entry));
   return entries
 }

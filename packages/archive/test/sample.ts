@@ -170,8 +170,16 @@ export interface BuildOptions {
 
 /** A whole archive of the members, which stand in path order. */
 export function buildArchive(members: readonly Member[], options: BuildOptions = {}): Buffer {
+  return buildArchiveAround(buildTar(members), members, options)
+}
+
+/** An archive with any tar stream, whose index has the members as they are. */
+export function buildArchiveAround(
+  tar: Buffer,
+  members: readonly Member[],
+  options: BuildOptions = {},
+): Buffer {
   const { frameBytes = frameBytesMax, batchEntries = Number.POSITIVE_INFINITY } = options
-  const tar = buildTar(members)
   const assembly = new ArchiveAssembly()
   const pieces: Buffer[] = []
   let written = 0

@@ -64,7 +64,7 @@ test('what the run that it is for writes meanwhile does not show in it', async (
   const id = past.catalog.beginRun({
     ...{ host: 'web1', kind: 'incremental', generation: base.id, leaseToken: lease.token, startedAtMs: 1 },
   })
-  const recorder = new RunRecorder(past.catalog, id, base.id)
+  const recorder = new RunRecorder(past.catalog, id, { generation: base.id })
   const changes: Tree[] = [
     { e: { content: '' }, f0000: { content: 'changed' } },
     { f5555: { content: 'changed' }, f8999x: { content: '' } },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Gone, textFromBytes } from '@central-backup/archive'
+import { type Entry, type Gone, textFromBytes } from '@central-backup/archive'
 import { bytes } from '../../archive/test/sample.ts'
 import type { RunResult } from '../src/catalog/catalog.ts'
 import { endInterruptedRuns, type Lease, takeLease } from '../src/catalog/lease.ts'
@@ -62,7 +62,7 @@ function record(
   const id = catalog.beginRun({
     ...{ host: 'web1', kind, generation, leaseToken: lease.token, startedAtMs: day(20) },
   })
-  const recorder = new RunRecorder(catalog, id, generation ?? id)
+  const recorder = new RunRecorder(catalog, id, { generation: generation ?? id })
   recorder.add(
     [],
     gone.map((path): Gone => ({ path: bytes(path), reason: 'deleted' })),
@@ -230,6 +230,38 @@ test('content in an archive that no run of the host has left is refused', async 
   })
 })
 
+test('content in another archive is that of the same path in the run before, or refused', async () => {
+  using past = await PastRuns.create()
+  const full = await past.add({ startedAtMs: day(1), kind: 'full', tree })
+  using lease = takeLease(past.catalog, 'web1')
+  const id = past.catalog.beginRun({
+    ...{
+      host: 'web1',
+      kind: 'incremental',
+      generation: full.id,
+      leaseToken: lease.token,
+      startedAtMs: day(2),
+    },
+  })
+  const standing = [...standingEntries(past.catalog, full, { order: 'path' })]
+  const [x, z] = ['t/a/x', 't/a/y/z'].map((path) => standing.find((entry) => entry.path === path)!)
+  const add = (entry: Entry) => {
+    new RunRecorder(past.catalog, id, { generation: full.id, base: full.id }).add([entry], [])
+  }
+  const lies: Partial<Entry>[] = [
+    { extents: z!.extents },
+    { extents: z!.extents, digest: z!.digest },
+    { extents: x!.extents.map((extent) => ({ ...extent, offset: extent.offset + 512 })) },
+    { digest: Buffer.alloc(32) },
+    { path: bytes('t/new') },
+  ]
+  for (const lie of lies)
+    assert.throws(() => add({ ...x!, ...lie }), { name: 'ArchiveError', code: 'index-invalid' })
+  const before = wholeTable(past).length
+  add({ ...x!, mode: 0o600 })
+  assert.equal(wholeTable(past).length, before + 1)
+})
+
 test('content in pieces of several archives is kept as it is', async () => {
   using past = await PastRuns.create()
   const full = await past.add({ startedAtMs: day(1), kind: 'full', tree: { f: { content: 'first' } } })
@@ -244,7 +276,7 @@ test('content in pieces of several archives is kept as it is', async () => {
   const id = past.catalog.beginRun({
     ...{ host: 'web1', kind: 'incremental', generation: full.id, leaseToken: lease.token, startedAtMs: 1 },
   })
-  new RunRecorder(past.catalog, id, full.id).add(entries, [])
+  new RunRecorder(past.catalog, id, { generation: full.id }).add(entries, [])
   const archive = { name: 'second', bytes: 1, digest: Buffer.alloc(32) }
   past.catalog.finishRun(id, { ...failed, outcome: 'complete', error: null, archive })
   const run = past.catalog.runs('web1').find((one) => one.id === id)!

@@ -81,7 +81,8 @@ test('damaged content is told by its files, and those of other frames are read o
   flip(past.path(full.archive!.name), 30)
   const { damage, files } = await check(past)
   const paths = damage.map((line) => line.split(': ')[1])
-  assert.deepEqual(paths, ['archive', '/t/a', '/t/b', '/t/link'])
+  // The archive by its digest, and as its members cannot be compared.
+  assert.deepEqual(paths, ['archive', 'archive', '/t/a', '/t/b', '/t/link'])
   // The empty one, and the one of the other run.
   assert.equal(files, 2)
 })

@@ -52,7 +52,7 @@ export async function ingestArchive(
   const generation = bridge === null ? generationOf(catalog, file, header) : latestGeneration(catalog, header)
   const id = catalog.beginRun({ host, kind, generation, leaseToken: lease.token, startedAtMs })
   try {
-    const recorder = new RunRecorder(catalog, id, generation ?? id, bridge)
+    const recorder = new RunRecorder(catalog, id, { generation: generation ?? id, bridge })
     let end: ArchiveEnd | null = null
     let stored = 0
     const take = (batch: IndexBatch) => {

@@ -1,10 +1,17 @@
-import { ArchiveError, type Entry, type Gone } from '@central-backup/archive'
+import { ArchiveError, type Entry, type Extent, type Gone, quotePath } from '@central-backup/archive'
 import type { Catalog } from './catalog.ts'
 import type { Bridge } from './ingest-archive.ts'
-import { endReasonNumber, sortKey, toVersionValues } from './version-row.ts'
+import { endReasonNumber, sortKey, toEntry, toVersionValues } from './version-row.ts'
+import { archiveNames } from './versions.ts'
 
 /** Rows that are removed in one transaction: some tens of milliseconds. */
 const purgedRowsMax = 10_000
+
+export interface RecordOptions {
+  generation?: number
+  bridge?: Bridge | null
+  base?: number | null
+}
 
 /**
  * Writes what stood in a run while its entries come in, each batch in a transaction of its own, so that nobody waits for
@@ -16,11 +23,22 @@ export class RunRecorder {
   readonly #run: number
   readonly #generation: number
   readonly #bridge: Bridge | null
+  readonly #base: number | null
+  readonly #archiveOf: (run: number) => string
   readonly #owners = new Map<string, number>()
 
-  /** A full run begins a generation; its id is that of the run. */
-  constructor(catalog: Catalog, run: number, generation = run, bridge: Bridge | null = null) {
+  /**
+   * A full run begins a generation; its id is that of the run. With a `base`, the run that an agent builds on, content in
+   * other archives is held to what stood at the same path there: `add` throws an `ArchiveError` for any other.
+   */
+  constructor(
+    catalog: Catalog,
+    run: number,
+    { generation = run, bridge = null, base = null }: RecordOptions = {},
+  ) {
     this.#bridge = bridge
+    this.#base = base
+    this.#archiveOf = archiveNames(catalog)
     this.#catalog = catalog
     this.#run = run
     this.#generation = generation
@@ -32,6 +50,7 @@ export class RunRecorder {
     this.#catalog.transaction(() => {
       for (const one of gone) this.#endAll(one)
       for (const entry of entries) {
+        if (this.#base !== null) this.#checkElsewhere(entry, this.#base)
         if (this.#generation !== this.#run) this.#end(sortKey(entry.path), null)
         const place = {
           generation: this.#generation,
@@ -42,6 +61,18 @@ export class RunRecorder {
         statements.insertVersion.run(toVersionValues(entry, place))
       }
     })
+  }
+
+  /** An agent says that the content is the old one: so it is nothing else than what it was offered as such. */
+  #checkElsewhere(entry: Entry, run: number): void {
+    if (entry.extents.every(({ archive }) => archive === null)) return
+    const key = { generation: this.#generation, run, path: sortKey(entry.path) }
+    const row = this.#catalog.statements.versionAt.get(key)
+    if (row !== undefined && isSameContent(toEntry(row, this.#archiveOf), entry)) return
+    throw new ArchiveError(
+      'index-invalid',
+      `${quotePath(entry.path)} is to have content in another archive that it did not have in the run before`,
+    )
   }
 
   #end(path: Buffer, reason: number | null): void {
@@ -79,6 +110,21 @@ export class RunRecorder {
       )
     return run
   }
+}
+
+function isSameContent(a: Entry, b: Entry): boolean {
+  const sameDigest = a.digest !== null && b.digest !== null && Buffer.compare(a.digest, b.digest) === 0
+  const isSame = (extent: Extent, i: number) =>
+    extent.archive === b.extents[i]!.archive &&
+    extent.offset === b.extents[i]!.offset &&
+    extent.length === b.extents[i]!.length
+  return (
+    sameDigest &&
+    a.size === b.size &&
+    a.storedSize === b.storedSize &&
+    a.extents.length === b.extents.length &&
+    a.extents.every(isSame)
+  )
 }
 
 /** Undoes what a run that did not end well has written. Takes a second for a million rows, in short transactions. */

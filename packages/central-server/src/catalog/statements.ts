@@ -245,6 +245,11 @@ export function prepareStatements(database: Database.Database) {
     versionFrom: database.prepare<[{ generation: number; run: number; path: Buffer }], VersionRow>(
       `SELECT * FROM versions WHERE generation = :generation AND path = :path AND first_run = :run`,
     ),
+    /** The version that stands at a path in a run. */
+    versionAt: database.prepare<[{ generation: number; run: number; path: Buffer }], VersionRow>(
+      `SELECT * FROM versions WHERE generation = :generation AND path = :path
+       AND first_run <= :run AND (end_run IS NULL OR end_run > :run)`,
+    ),
     /** The first that stands in a run, from a key on. */
     nextVersion: database.prepare<[{ generation: number | null; run: number; from: Buffer }], VersionRow>(
       `SELECT * FROM versions WHERE generation = :generation AND path >= :from

@@ -252,7 +252,7 @@ class HostRun {
     try {
       const received = await receiveRun(channel, request, {
         sink: writer,
-        observer: this.#collecting(id, base?.generation ?? id),
+        observer: this.#collecting(id, base),
         baseline: base === null ? null : new Baseline(this.#context.catalog, base),
       })
       const fault = summaryFault(received)
@@ -314,8 +314,9 @@ class HostRun {
     }
   }
 
-  #collecting(id: number, generation: number): RunObserver {
-    const recorder = new RunRecorder(this.#context.catalog, id, generation)
+  #collecting(id: number, base: Run | null): RunObserver {
+    const place = { generation: base?.generation ?? id, base: base?.id ?? null }
+    const recorder = new RunRecorder(this.#context.catalog, id, place)
     return {
       ...this.#observer,
       onEntries: (entries, gone) => {

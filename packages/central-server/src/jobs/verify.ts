@@ -5,6 +5,7 @@ import {
   ArchiveReader,
   type Entry,
   IndexBatchEncoder,
+  MemberCheck,
   textFromBytes,
 } from '@central-backup/archive'
 import type { Catalog, Run } from '../catalog/catalog.ts'
@@ -38,7 +39,10 @@ export interface VerifyResult {
 }
 
 export interface VerifyOptions {
-  /** Share of the files whose content is read, above 0 up to 1; at 1, whole archives are compared with their SHA-256 too. */
+  /**
+   * Share of the files whose content is read, above 0 up to 1; at 1, whole archives are compared with their SHA-256, and
+   * their tar stream with their index, too.
+   */
   sample: number
   /** 0 to 1, for the choice of the sample. */
   random: () => number
@@ -142,18 +146,39 @@ class Verification {
   async #checkEntries(run: Run, reader: ArchiveReader): Promise<void> {
     let entries = 0
     let repacked = false
+    const members = this.#options.sample === 1 ? new MemberCheck(reader) : null
+    const compare = this.#untilDifference(run)
     for await (const batch of reader.batches()) {
       repacked ||= batch.header?.repack != null
+      if (batch.header !== null) members?.begin(batch.header)
       entries += batch.entries.length
       for (const entry of batch.entries) {
         this.#checkRow(run, entry)
+        // Before its content, so that each frame is decompressed once.
+        await compare(() => members?.add(entry))
         if (hasContentHere(entry) && this.#isSampled()) await this.#checkContent(run, reader, entry)
       }
     }
+    await compare(() => members?.finish())
     const { files = 0, directories = 0, symlinks = 0, hardlinks = 0, specials = 0, sockets = 0 } = run.counts
     const expected = files + directories + symlinks + hardlinks + specials + sockets
     if (!repacked && entries !== expected)
       this.#damaged(run, null, `its index has ${entries} entries, and the catalog counts ${expected}`)
+  }
+
+  /** Runs what compares the members of an archive, up to the first fault: what comes behind it has no known place. */
+  #untilDifference(run: Run): (step: () => Promise<void> | undefined) => Promise<void> {
+    let differs = false
+    return async (step) => {
+      if (differs) return
+      try {
+        await step()
+      } catch (error) {
+        if (!(error instanceof ArchiveError)) throw error
+        differs = true
+        this.#damaged(run, null, reasonOf(error))
+      }
+    }
   }
 
   /** The catalog has each entry as the index has it; of removed runs, those that later ones have too. */
