@@ -1,8 +1,8 @@
 import { ArchiveError, type Entry, type Extent, type Gone, quotePath } from '@central-backup/archive'
 import type { Catalog } from './catalog.ts'
 import type { Bridge } from './ingest-archive.ts'
+import { openReferences, type References } from './references.ts'
 import { endReasonNumber, sortKey, toEntry, toVersionValues } from './version-row.ts'
-import { archiveNames } from './versions.ts'
 
 /** Rows that are removed in one transaction: some tens of milliseconds. */
 const purgedRowsMax = 10_000
@@ -24,7 +24,7 @@ export class RunRecorder {
   readonly #generation: number
   readonly #bridge: Bridge | null
   readonly #base: number | null
-  readonly #archiveOf: (run: number) => string
+  readonly #references: References
   readonly #owners = new Map<string, number>()
 
   /**
@@ -38,7 +38,7 @@ export class RunRecorder {
   ) {
     this.#bridge = bridge
     this.#base = base
-    this.#archiveOf = archiveNames(catalog)
+    this.#references = openReferences(catalog)
     this.#catalog = catalog
     this.#run = run
     this.#generation = generation
@@ -68,7 +68,7 @@ export class RunRecorder {
     if (entry.extents.every(({ archive }) => archive === null)) return
     const key = { generation: this.#generation, run, path: sortKey(entry.path) }
     const row = this.#catalog.statements.versionAt.get(key)
-    if (row !== undefined && isSameContent(toEntry(row, this.#archiveOf), entry)) return
+    if (row !== undefined && isSameContent(toEntry(row, this.#references), entry)) return
     throw new ArchiveError(
       'index-invalid',
       `${quotePath(entry.path)} is to have content in another archive that it did not have in the run before`,
