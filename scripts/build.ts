@@ -1,75 +1,108 @@
 /**
  * Makes what is installed: dist/central-backup-host-agent-VERSION.tgz and dist/central-backup-central-server-VERSION.tgz,
- * JavaScript that carries the packages of this repository that it needs. `npm run build`.
+ * JavaScript in few files, which start in a third of the time. `npm run build`.
  */
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { build, type Metafile } from 'esbuild'
 
 interface Manifest {
   name: string
   version: string
+  license?: string
   dependencies: Record<string, string>
   [key: string]: unknown
 }
 
-const programs = ['host-agent', 'central-server']
-const scope = '@central-backup/'
-
-function readManifest(name: string): Manifest {
-  return JSON.parse(readFileSync(`packages/${name}/package.json`, 'utf8')) as Manifest
+/** What Node starts in a program: the program itself, its threads, and what others import of it. */
+const entryPoints = {
+  'host-agent': [
+    'host-agent/src/main.ts',
+    'host-agent/src/select/select-worker.ts',
+    'host-agent/src/restore/restore-worker.ts',
+    'archive/src/pack/packer-worker.ts',
+    'archive/src/pack/compressor-worker.ts',
+  ],
+  'central-server': ['central-server/src/main.ts', 'central-server/src/index.ts'],
 }
 
-function writeManifest(folder: string, manifest: object): void {
-  writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`)
+/** Packages with a native part, which npm builds or chooses where it installs them, and one that starts threads by itself. */
+const installed = ['argon2', 'better-sqlite3', 'koffi', 'msgpackr', 'pino', 'zstd-napi']
+
+function readManifest(folder: string): Manifest {
+  return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest
 }
 
-/** JavaScript and types of a package, and what lies beside its sources. */
-function copyCode(name: string, folder: string): void {
-  mkdirSync(folder, { recursive: true })
-  cpSync(`dist/js/${name}/src`, join(folder, 'dist'), { recursive: true })
-  const isKept = (path: string) => !/\.ts$/.test(path)
-  cpSync(`packages/${name}/src`, join(folder, 'dist'), { recursive: true, filter: isKept })
-}
-
-function ours(manifest: Manifest): string[] {
-  return Object.keys(manifest.dependencies).filter((name) => name.startsWith(scope))
-}
-
-/**
- * A package of ours, put inside of a program. What it needs is returned, to be a dependency of the program: npm takes
- * the dependencies of a bundled package for bundled, too, and does not install them.
- */
-function bundle(program: string, name: string): Record<string, string> {
-  const short = name.slice(scope.length)
-  const manifest = readManifest(short)
-  const folder = join('dist', program, 'node_modules', name)
-  copyCode(short, folder)
-  const { dependencies, ...rest } = manifest
-  writeManifest(folder, { ...rest, exports: './dist/index.js' })
-  return dependencies
-}
-
-function assemble(program: string): string {
-  const manifest = readManifest(program)
-  const folder = join('dist', program)
-  copyCode(program, folder)
-  cpSync(`packages/${program}/bin`, join(folder, 'bin'), { recursive: true })
-  cpSync('LICENSE', join(folder, 'LICENSE'))
-  cpSync('README.md', join(folder, 'README.md'))
-  const bundled = ours(manifest)
-  const dependencies = Object.assign(
-    {},
-    ...bundled.map((name) => bundle(program, name)),
-    manifest.dependencies,
-  )
-  const types = { types: './dist/index.d.ts', default: './dist/index.js' }
-  writeManifest(folder, {
-    ...manifest,
-    exports: program === 'central-server' ? types : undefined,
-    dependencies,
-    bundleDependencies: bundled,
+/** Everything that the program imports, but for what is installed with it, in one folder of modules. */
+async function bundle(program: keyof typeof entryPoints, folder: string): Promise<Metafile> {
+  const { metafile } = await build({
+    entryPoints: entryPoints[program].map((path) => join('packages', path)),
+    // All side by side: threads and SQL are found beside the module that asks for them.
+    outdir: join(folder, 'dist'),
+    entryNames: '[name]',
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node24',
+    external: installed,
+    // For packages that are CommonJS and require modules of Node.
+    banner: {
+      js: "import { createRequire } from 'node:module'\nconst require = createRequire(import.meta.url)",
+    },
+    metafile: true,
+    logLevel: 'warning',
   })
+  return metafile
+}
+
+/** Folders of the packages of others whose code went into the bundle. */
+function foreignPackages(metafile: Metafile): string[] {
+  const folders = Object.keys(metafile.inputs).map(
+    (path) => /^(node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1],
+  )
+  return [...new Set(folders.filter((folder) => folder !== undefined))].sort()
+}
+
+/** Their licenses ask to be carried along. */
+function licensesOf(packages: readonly string[]): string {
+  const texts = packages.map((folder) => {
+    const { name, version, license } = readManifest(folder)
+    const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry))
+    const text = file === undefined ? `License: ${license}` : readFileSync(join(folder, file), 'utf8').trim()
+    return `${name} ${version}\n\n${text}\n`
+  })
+  return texts.join(`\n${'-'.repeat(80)}\n\n`)
+}
+
+/** Of the packages of ours that are in the bundle: what they need that is not, in the versions that are tested here. */
+function dependenciesOf(metafile: Metafile): Record<string, string> {
+  const folders = Object.keys(metafile.inputs).map((path) => /^packages\/[^/]+/.exec(path)?.[0])
+  const ours = [...new Set(folders.filter((folder) => folder !== undefined))]
+  const all = Object.assign({}, ...ours.map((folder) => readManifest(folder).dependencies))
+  return Object.fromEntries(Object.entries<string>(all).filter(([name]) => installed.includes(name)))
+}
+
+async function assemble(program: keyof typeof entryPoints): Promise<string> {
+  const source = join('packages', program)
+  const folder = join('dist', program)
+  mkdirSync(folder, { recursive: true })
+  const metafile = await bundle(program, folder)
+  cpSync(join(source, 'bin'), join(folder, 'bin'), { recursive: true })
+  const migrations = join(source, 'src', 'catalog', 'migrations')
+  if (existsSync(migrations)) cpSync(migrations, join(folder, 'dist', 'migrations'), { recursive: true })
+  for (const file of ['LICENSE', 'README.md']) cpSync(file, join(folder, file))
+  writeFileSync(join(folder, 'LICENSES-OF-OTHERS'), licensesOf(foreignPackages(metafile)))
+  const isImported = program === 'central-server'
+  if (isImported) cpSync('dist/js', join(folder, 'types'), { recursive: true })
+  const types = { types: './types/central-server/src/index.d.ts', default: './dist/index.js' }
+  const manifest = {
+    ...readManifest(source),
+    exports: isImported ? types : undefined,
+    dependencies: dependenciesOf(metafile),
+  }
+  writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`)
   const [packed] = JSON.parse(
     execFileSync('npm', ['pack', '--json', '--pack-destination', '..'], { cwd: folder, encoding: 'utf8' }),
   )
@@ -77,6 +110,6 @@ function assemble(program: string): string {
 }
 
 rmSync('dist', { recursive: true, force: true })
-execFileSync('tsc', ['-p', 'tsconfig.build.json'], { stdio: 'inherit' })
 execFileSync('tsc', ['-p', 'tsconfig.types.json'], { stdio: 'inherit' })
-for (const program of programs) process.stdout.write(`${assemble(program)}\n`)
+for (const program of ['host-agent', 'central-server'] as const)
+  process.stdout.write(`${await assemble(program)}\n`)

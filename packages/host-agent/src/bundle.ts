@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises'
 import { namePattern, passwordCharsMax } from '@central-backup/protocol'
-import { z } from 'zod'
+import * as z from 'zod'
 import { BundleError } from './errors.ts'
 
 /** What `backup-server host add` gives a host to carry home: who it is, and what it needs to prove that. */

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { namePattern, pathsMax } from '@central-backup/protocol'
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** The settings as they stand in the file. The messages say what is expected. */
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
-import type { z } from 'zod'
+import type * as z from 'zod'
 import { type Problem, SettingsError } from './errors.ts'
 import { findPermissionProblems } from './permissions.ts'
 import { knownKeys, type ListenAddress, type logLevels, settingsSchema } from './settings-schema.ts'

@@ -4,7 +4,7 @@
  * (paths, patterns, digests) travels as `bin` and is a Buffer here.
  */
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { plainText } from './errors.ts'
 import { namePattern, roles } from './identity.ts'
 import {

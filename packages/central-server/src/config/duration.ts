@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 
 const secondMs = 1000
 const minuteMs = 60 * secondMs

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import { compileExclusion } from '@central-backup/archive'
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** The fields that settings and host modules have in common. Their messages say what is expected. */
 

@@ -1,6 +1,6 @@
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Problem } from '../errors.ts'
 import type { RetentionPolicy } from '../retention/plan.ts'
 import { durationSchema } from './duration.ts'

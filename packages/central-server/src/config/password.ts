@@ -1,7 +1,7 @@
 import { readFileSync, realpathSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { passwordCharsMax } from '@central-backup/protocol'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Problem } from '../errors.ts'
 import { Secret } from './secret.ts'
 import { findSecrecyProblems } from './trust.ts'

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import type { RetentionPolicy } from '../retention/plan.ts'
 import { durationSchema } from './duration.ts'
 import { integer } from './fields.ts'

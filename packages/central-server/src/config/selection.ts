@@ -1,5 +1,5 @@
 import { excludesMax, markerBytesMax, markersMax, ruledPathsMax } from '@central-backup/protocol'
-import { z } from 'zod'
+import * as z from 'zod'
 import { excludeSchema, pathsOf, sourcePathSchema } from './fields.ts'
 import { nearestWord } from './shape.ts'
 import { sizeSchema } from './size.ts'

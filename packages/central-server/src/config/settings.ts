@@ -1,6 +1,6 @@
 import { lstatSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Problem } from '../errors.ts'
 import type { RetentionPolicy } from '../retention/plan.ts'
 import { durationSchema, parseDuration } from './duration.ts'

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import { hostNameExpectation, isHostName } from '../config/host-name.ts'
 import { StorageError } from '../errors.ts'
 import { withStorageErrors } from './failure.ts'
