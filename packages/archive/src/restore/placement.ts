@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import type { Entry } from '../entry.ts'
 import { close, cName, errno } from '../native/libc.ts'
@@ -89,7 +89,7 @@ function openBegun(folder: number, temporary: Buffer, entry: Entry): Begun | num
 
 function withTemporaryName(make: (temporary: Buffer) => Begun | number): Begun | number {
   for (let attempt = 0; ; attempt++) {
-    const temporary = cName(`${temporaryPrefix}${randomBytes(8).toString('hex')}` as BytePath)
+    const temporary = cName(`${temporaryPrefix}${randomUUID()}` as BytePath)
     const begun = make(temporary)
     if (begun !== -errno.EEXIST || attempt === attemptsMax) return begun
   }
