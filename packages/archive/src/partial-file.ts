@@ -3,13 +3,16 @@ import { type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { getSystemErrorName } from 'node:util'
 import { describeErrno, errno } from './native/libc.ts'
-import { lockFile } from './native/libc-write.ts'
+import { beginWriteback, lockFile } from './native/libc-write.ts'
 
 const openExisting = constants.O_WRONLY | constants.O_NOFOLLOW
 const createNew = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 
 /** What a file is called until it is whole. */
 export const partialSuffix = '.partial'
+
+/** Bytes that are written out while more arrive, so that the fsync in the end has little left to wait for. */
+const writebackBytes = 16 * 1024 * 1024
 
 /**
  * A file that appears under its name only when it is whole and safe on disk: written as `PATH.partial`, fsynced,
@@ -27,12 +30,16 @@ export class PartialFile {
   readonly #file: FileHandle
   #state: 'open' | 'busy' | 'failed' | 'ended' = 'open'
   #bytes = 0
+  /** Up to here the kernel was told to write out. */
+  #writebackBegun = 0
+  #writeback: Promise<void> | null = null
 
   private constructor(path: string, file: FileHandle, bytes = 0, partialPath = path + partialSuffix) {
     this.path = path
     this.partialPath = partialPath
     this.#file = file
     this.#bytes = bytes
+    this.#writebackBegun = bytes
   }
 
   /** Begins `PATH.partial`, readable for this user only. */
@@ -94,7 +101,23 @@ export class PartialFile {
         offset += bytesWritten
         this.#bytes += bytesWritten
       }
+      this.#writeBack()
     })
+  }
+
+  #writeBack(): void {
+    const length = this.#bytes - this.#writebackBegun
+    if (length < writebackBytes || this.#writeback !== null) return
+    this.#writeback = beginWriteback(this.#file.fd, this.#writebackBegun, length).then(() => {
+      this.#writeback = null
+    })
+    this.#writebackBegun = this.#bytes
+  }
+
+  /** Once nothing in the kernel uses its number, which another file may get. */
+  async #close(): Promise<void> {
+    await this.#writeback
+    await this.#file.close()
   }
 
   /** Makes sure that what was written survives a power loss, before `commit`. */
@@ -110,7 +133,7 @@ export class PartialFile {
       if (!replaces && (await exists(this.path))) throw nameTaken(this.path)
       await rename(this.partialPath, this.path)
       // Not before: with it the lock ends, and a .partial without one is taken for that of a dead process.
-      await this.#file.close()
+      await this.#close()
       await syncFolder(dirname(this.path))
     })
     this.#state = 'ended'
@@ -121,7 +144,7 @@ export class PartialFile {
     if (this.#state === 'ended') return
     this.#state = 'ended'
     // What was written is not trusted anyway, and a file that was closed before only says so.
-    await this.#file.close().catch(() => {})
+    await this.#close().catch(() => {})
   }
 
   /** Gives up, and keeps what was written as `PATH.REASON.partial`. Returns that path. */

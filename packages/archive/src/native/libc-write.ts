@@ -29,6 +29,7 @@ const nativeRemovexattr = libc.func('int removexattr(const void *, const void *)
 const nativeFsync = libc.func('int fsync(int)')
 const nativeSyncfs = libc.func('int syncfs(int)')
 const nativeFlock = libc.func('int flock(int, int)')
+const nativeSyncFileRange = libc.func('int sync_file_range(int, int64_t, int64_t, unsigned int)')
 
 const O_CLOEXEC = 0o2000000
 const O_PATH = 0o10000000
@@ -40,6 +41,7 @@ const RENAME_NOREPLACE = 1
 const UTIME_OMIT = (1 << 30) - 2
 const LOCK_EX = 2
 const LOCK_NB = 4
+const SYNC_FILE_RANGE_WRITE = 2
 
 const createNew =
   fsConstants.O_WRONLY | fsConstants.O_CREAT | fsConstants.O_EXCL | fsConstants.O_NOFOLLOW | O_CLOEXEC
@@ -201,4 +203,15 @@ export function syncFileSystem(fd: number): number {
 /** Locks an open file for this opening alone, until it is closed or the process ends. -EAGAIN where another has it. */
 export function lockFile(fd: number): number {
   return result(nativeFlock(fd, LOCK_EX | LOCK_NB))
+}
+
+/**
+ * Has the kernel begin to write out what was written to a part of a file, without waiting for it, in a thread of its own: the
+ * call waits where the queue of the disk is full. The file stays open until the promise resolves. Says nothing of success,
+ * which a later fsync tells.
+ */
+export function beginWriteback(fd: number, offset: number, length: number): Promise<void> {
+  return new Promise((resolve) =>
+    nativeSyncFileRange.async(fd, offset, length, SYNC_FILE_RANGE_WRITE, () => resolve()),
+  )
 }
