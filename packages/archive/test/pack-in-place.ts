@@ -93,9 +93,9 @@ export function packInPlace(roots: readonly Root[], options: PackOptions = {}): 
     gone.push(...batch.gone)
   })
   const blocks = new BlockWriter({
-    take: () => new ArrayBuffer(frameBytesMax),
+    take: () => Buffer.alloc(frameBytesMax),
     give(block, length) {
-      pieces.push(Buffer.from(block, 0, length))
+      pieces.push(Buffer.from(block.subarray(0, length)))
       index.blockSent()
     },
   })

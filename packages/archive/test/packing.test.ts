@@ -188,6 +188,56 @@ test('leaving the loop early ends the thread, also where it waits for blocks tha
   await until('threads and files are as before', () => isAsBefore(before))
 })
 
+test('however a packing ends, the next one gets its blocks, and each of them once', async () => {
+  using folder = new PackingFolder()
+  makeLarge(folder, 20 * frameBytesMax)
+  const own = new CompressorPool(2)
+  const selection = { roots: [folder.root()], exclude: [] }
+  const start = () => new Packing({ selection, header: { ...header, base: null } }, own)
+  const blocksMax = 2 * own.threads + 3
+  for (const howItEnds of ['complete', 'left', 'cancelled', 'complete'] as const) {
+    const packing = start()
+    let parts = 0
+    const read = async () => {
+      for await (const part of packing) {
+        part.release()
+        if (++parts === 3 && howItEnds === 'left') break
+        if (parts === 3 && howItEnds === 'cancelled') packing.cancel(new Error('no more'))
+      }
+    }
+    if (howItEnds === 'cancelled') await assert.rejects(read, { message: 'no more' })
+    else await read()
+    await until(`blocks are given back: ${howItEnds}`, () => own.memory.spare === blocksMax)
+  }
+  const rooms = own.memory.take(blocksMax + 1)
+  assert.equal(new Set(rooms.flatMap(({ block, frame }) => [block, frame])).size, 2 * (blocksMax + 1))
+  assert.ok(
+    Buffer.from(rooms[0]!.block)
+      .subarray(65_536, -65_536)
+      .every((byte) => byte === 0),
+  )
+  await own.close()
+})
+
+test('a part that is released late keeps its bytes until then, also after the packing has ended', async () => {
+  using folder = new PackingFolder()
+  folder.file('large', randomBytes(2 * frameBytesMax))
+  const own = new CompressorPool(1)
+  const selection = { roots: [folder.root()], exclude: [] }
+  const held: { part: Part; copy: Buffer }[] = []
+  for await (const part of new Packing({ selection, header: { ...header, base: null } }, own)) {
+    held.push({ part, copy: Buffer.from(part.bytes) })
+  }
+  const frames = held.filter(({ part }) => part.kind === 'frame').length
+  await until('the other blocks are given back', () => own.memory.spare === 2 + 3 - frames)
+  for (const { part, copy } of held) {
+    assert.ok(part.bytes.equals(copy))
+    part.release()
+  }
+  assert.equal(own.memory.spare, 2 + 3)
+  await own.close()
+})
+
 test('a reader that takes its time bounds what is read: no more blocks are in use than were allowed', async () => {
   using folder = new PackingFolder()
   makeLarge(folder, 40 * frameBytesMax)

@@ -233,8 +233,14 @@ async function sendParts(
 
 async function sendPart({ channel }: Session, part: Part, copy: LocalCopy | null): Promise<void> {
   const type = part.kind === 'frame' ? 'frame' : 'entries'
-  await Promise.all([channel.send({ type, payload: part.bytes }), copy?.write(part.bytes)])
-  part.release()
+  const written = copy?.write(part.bytes)
+  try {
+    await channel.send({ type, payload: part.bytes })
+  } finally {
+    // The memory is used for something else once it is released.
+    await written
+    part.release()
+  }
 }
 
 async function sendSummary(

@@ -24,6 +24,7 @@ const nativeGetdents = libc.func('int64_t getdents64(int, void *, size_t)')
 const nativeFstatfs = libc.func('int fstatfs(int, void *)')
 const nativeIoctl = libc.func('int ioctl(int, unsigned long, void *)')
 const nativeExit = libc.func('void _exit(int)')
+const nativeMadvise = libc.func('int madvise(uintptr_t, size_t, int)')
 const nativeFadvise = libc.func('int posix_fadvise(int, int64_t, int64_t, int)')
 koffi.struct('iovec', { base: 'void *', length: 'size_t' })
 const nativePreadv2 = libc.func('int64_t preadv2(int, iovec *, int, int64_t, int)')
@@ -45,6 +46,7 @@ const SEEK_HOLE = 4
 const O_PATH = 0o10000000
 const RWF_NOWAIT = 8
 const POSIX_FADV_DONTNEED = 4
+const MADV_DONTNEED = 4
 
 export const errno = constants.errno
 
@@ -278,6 +280,20 @@ export function isCached(fd: number): boolean {
 /** Hands the pages of a file, from its start to `length`, back to the kernel. Advice: no result. */
 export function dropPages(fd: number, length: number): void {
   nativeFadvise(fd, 0, length, POSIX_FADV_DONTNEED)
+}
+
+/** A multiple of the size of a page, on all machines. */
+const pageBytesMax = 64 * 1024
+
+/**
+ * Hands the memory of a buffer back to the kernel, but for its edges: it is zeros then, and taken again where it is used. Only
+ * for memory that was allocated as zeros, by itself, and is not in use by anybody.
+ */
+export function releasePages(buffer: Buffer): void {
+  const address = Number(koffi.address(buffer))
+  const start = Math.ceil(address / pageBytesMax) * pageBytesMax
+  const end = Math.floor((address + buffer.length) / pageBytesMax) * pageBytesMax
+  if (end > start) nativeMadvise(start, end - start, MADV_DONTNEED)
 }
 
 /** Ends the process at once, as Node cannot while one of its threads hangs in the kernel: it would wait for that. */

@@ -2,8 +2,8 @@ import { frameBytesMax } from '../limits.ts'
 
 /** Gets an empty block of `frameBytesMax` bytes, blocking until there is one; takes a full one. */
 export interface BlockExchange {
-  take(): ArrayBuffer
-  give(block: ArrayBuffer, length: number): void
+  take(): Buffer
+  give(block: Buffer, length: number): void
 }
 
 /**
@@ -18,7 +18,7 @@ export class BlockWriter {
 
   constructor(exchange: BlockExchange) {
     this.#exchange = exchange
-    this.#block = Buffer.from(exchange.take())
+    this.#block = exchange.take()
   }
 
   /** Offset in the tar stream of the next byte. */
@@ -67,9 +67,9 @@ export class BlockWriter {
   /** Gives away what the block holds so far, if anything. */
   flush(): void {
     if (this.#used === 0) return
-    this.#exchange.give(this.#block.buffer as ArrayBuffer, this.#used)
+    this.#exchange.give(this.#block, this.#used)
     this.#emitted += this.#used
     this.#used = 0
-    this.#block = Buffer.from(this.#exchange.take())
+    this.#block = this.#exchange.take()
   }
 }

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { BlockMemory, type BlockRoom } from './block-memory.ts'
 import type { CompressorJob, CompressorResult } from './compressor-worker.ts'
 
 interface Pending {
@@ -24,6 +25,8 @@ export class CompressorPool {
   readonly #threads: number
   readonly #members: Member[] = []
   readonly #queue: Pending[] = []
+  /** Of the packings that use the pool. */
+  readonly memory = new BlockMemory()
   #closed = false
 
   constructor(threads: number) {
@@ -34,8 +37,19 @@ export class CompressorPool {
     return this.#threads
   }
 
-  /** Buffers of `job` belong to the pool until the promise settles; the result gives them back. */
-  compress(job: CompressorJob): Promise<CompressorResult> {
+  /** Compresses the first `length` bytes of the block, and says how many the frame has. */
+  async compressBlock({ block, frame }: BlockRoom, length: number, level: number): Promise<number> {
+    const result = await this.#compress({ kind: 'frame', block, length, frame, level })
+    return (result as { length: number }).length
+  }
+
+  /** The skippable frame of an index batch, whose buffer is gone from then on. */
+  async compressIndex(batch: ArrayBuffer, level: number): Promise<Buffer> {
+    const result = await this.#compress({ kind: 'index', batch, level })
+    return Buffer.from((result as { index: ArrayBuffer }).index)
+  }
+
+  #compress(job: CompressorJob): Promise<CompressorResult> {
     if (this.#closed) return Promise.reject(new Error('the compressor pool is closed'))
     return new Promise((resolve, reject) => {
       this.#queue.push({ job, resolve, reject })
@@ -55,7 +69,8 @@ export class CompressorPool {
       const pending = this.#queue.shift()!
       if (member.posted.length === 0) member.worker.ref()
       member.posted.push(pending)
-      member.worker.postMessage(pending.job, [pending.job.input, pending.job.output])
+      const { job } = pending
+      member.worker.postMessage(job, job.kind === 'index' ? [job.batch] : [])
     }
   }
 

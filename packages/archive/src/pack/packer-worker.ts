@@ -10,8 +10,9 @@ import type { ArchiveEnd, ArchiveHeader, Counts } from '../entry.ts'
 import { decompressFrame, indexFrameMagic, unwrapSkippable } from '../frame.ts'
 import { freeBuffer } from '../free-buffer.ts'
 import { decodeIndexBatch } from '../index-batch.ts'
-import { frameBytesMax, indexBatchBytesMax } from '../limits.ts'
+import { indexBatchBytesMax } from '../limits.ts'
 import type { NextBaselineBatch } from './baseline.ts'
+import { FreeBlocks } from './block-memory.ts'
 import { BlockWriter } from './block-writer.ts'
 import { PackingCancelled } from './file-content.ts'
 import { IndexWriter } from './index-writer.ts'
@@ -25,18 +26,17 @@ export interface PackerRequest {
   /** Named paths that could not be selected: they make the outcome `incomplete` at best. */
   missing: number
   listOnly: boolean
-  /** Blocks in use at once. */
-  blocksMax: number
   state: SharedArrayBuffer
-  /** Brings empty blocks back. */
-  blocks: MessagePort
+  /** Blocks to be filled, and which of them are free (`FreeBlocks`). */
+  blocks: readonly SharedArrayBuffer[]
+  freeBlocks: SharedArrayBuffer
   /** Brings the baseline, an index frame for each `baseline-wanted` and `null` in the end; `null` for a full run. */
   baseline: MessagePort | null
 }
 
 export type PackerMessage =
-  | { type: 'block'; sequence: number; block: ArrayBuffer; length: number }
-  | { type: 'index'; sequence: number; batch: ArrayBuffer; length: number }
+  | { type: 'block'; sequence: number; block: number; length: number }
+  | { type: 'index'; sequence: number; batch: ArrayBuffer }
   | { type: 'baseline-wanted' }
   | { type: 'warning'; warning: PackWarning }
   | { type: 'done'; parts: number; counts: Counts; end: ArchiveEnd }
@@ -48,10 +48,11 @@ const batchesMax = 8
 function run(request: PackerRequest): void {
   const state = new SharedState(request.state)
   let sequence = 0
-  let unused = request.blocksMax
+  const free = new FreeBlocks(request.freeBlocks)
+  const buffers: Buffer[] = request.blocks.map((block) => Buffer.from(block))
   const post = (message: PackerMessage, transfer: Transferable[] = []) =>
     parentPort!.postMessage(message, transfer)
-  const takeBack = () => receiveMessageOnPort(request.blocks)?.message as ArrayBuffer | undefined
+  const takeFree = () => free.take()
 
   let batchesSent = 0
   const index = new IndexWriter(request.header, (encoded) => {
@@ -59,17 +60,16 @@ function run(request: PackerRequest): void {
     if (state.waitFor(hasRoom) === null) throw new PackingCancelled()
     batchesSent++
     const batch = encoded.buffer as ArrayBuffer
-    post({ type: 'index', sequence: sequence++, batch, length: encoded.length }, [batch])
+    post({ type: 'index', sequence: sequence++, batch }, [batch])
   })
   const blocks = new BlockWriter({
     take() {
-      if (unused-- > 0) return new ArrayBuffer(frameBytesMax)
-      const block = state.waitFor(takeBack)
-      if (block === null) throw new PackingCancelled()
-      return block
+      const number = state.waitFor(takeFree)
+      if (number === null) throw new PackingCancelled()
+      return buffers[number]!
     },
     give(block, length) {
-      post({ type: 'block', sequence: sequence++, block, length }, [block])
+      post({ type: 'block', sequence: sequence++, block: buffers.indexOf(block), length })
       index.blockSent()
     },
   })

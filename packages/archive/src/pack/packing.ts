@@ -1,8 +1,8 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import type { ArchiveEnd, ArchiveHeader } from '../entry.ts'
 import { ArchiveError } from '../errors.ts'
-import { frameCompressedBytesMax } from '../limits.ts'
 import { type BytePath, textFromBytes } from '../path.ts'
+import { type BlockRoom, FreeBlocks } from './block-memory.ts'
 import type { CompressorPool } from './compressor-pool.ts'
 import type { PackWarning } from './packer.ts'
 import type { PackerMessage, PackerRequest } from './packer-worker.ts'
@@ -33,7 +33,9 @@ export interface Part {
   kind: 'frame' | 'index'
   /** Valid until `release`. */
   bytes: Buffer
-  /** To be called once, when the bytes were written: the packer goes on only as far as parts are released. */
+  /**
+   * To be called once, when the bytes were written, or will not be: the packer goes on only as far as parts are released.
+   */
   release(): void
 }
 
@@ -63,10 +65,13 @@ export class Packing implements AsyncIterable<Part> {
   readonly #pool: CompressorPool
   readonly #state = new SharedState()
   readonly #worker: Worker
-  readonly #blocks: MessagePort
+  /** The packer's, or on their way to the reader and back, by their numbers; `undefined` once given back to the pool. */
+  readonly #rooms: (BlockRoom | undefined)[]
+  /** Numbers of those that are being compressed, or wait for the reader. */
+  readonly #taken = new Set<number>()
+  readonly #free: FreeBlocks
   readonly #baseline: MessagePort | null
   #baselineTurn: Promise<void> = Promise.resolve()
-  readonly #spareOutputs: ArrayBuffer[] = []
   /** Parts that were compressed before their turn came. */
   readonly #ready = new Map<number, Part>()
   #next = 0
@@ -76,34 +81,36 @@ export class Packing implements AsyncIterable<Part> {
   #wake: (() => void) | null = null
   #stallCheck: NodeJS.Timeout
   #stopped = false
+  #hasExited = false
 
   constructor(options: PackingOptions, pool: CompressorPool) {
     this.#options = options
     this.#pool = pool
-    const blocks = new MessageChannel()
+    this.#rooms = pool.memory.take(2 * pool.threads + blocksBeyondThreads)
+    this.#free = new FreeBlocks(this.#rooms.length)
     const baseline = options.nextBaseline === undefined ? null : new MessageChannel()
-    this.#blocks = blocks.port1
     this.#baseline = baseline?.port1 ?? null
     const request: PackerRequest = {
       selection: options.selection,
       header: options.header,
       missing: options.missing ?? 0,
       listOnly: options.listOnly ?? false,
-      blocksMax: 2 * pool.threads + blocksBeyondThreads,
       state: this.#state.buffer,
-      blocks: blocks.port2,
+      blocks: this.#rooms.map((room) => room!.block),
+      freeBlocks: this.#free.buffer,
       baseline: baseline?.port2 ?? null,
     }
     const script = new URL(`./packer-worker${import.meta.url.slice(-3)}`, import.meta.url)
     this.#worker = new Worker(script, {
       workerData: request,
-      transferList: baseline === null ? [blocks.port2] : [blocks.port2, baseline.port2],
+      transferList: baseline === null ? [] : [baseline.port2],
     })
     this.#worker.on('message', (message: PackerMessage) => this.#receive(message))
     this.#worker.on('error', (error) =>
       this.#fail(packFailed(error instanceof Error ? error.message : String(error))),
     )
     this.#worker.on('exit', () => {
+      this.#giveBackFree()
       if (this.#end === null) this.#fail(packFailed('the packer thread ended before its work'))
     })
     this.#stallCheck = this.#watchStalls(options.stallMs ?? 300_000)
@@ -147,10 +154,10 @@ export class Packing implements AsyncIterable<Part> {
     if (this.#stopped) return
     switch (message.type) {
       case 'block':
-        this.#compress(message.sequence, 'frame', message.block, message.length)
+        this.#compressBlock(message.sequence, message.block, message.length)
         break
       case 'index':
-        this.#compress(message.sequence, 'index', message.batch, message.length)
+        this.#compressIndex(message.sequence, message.batch)
         break
       case 'baseline-wanted':
         this.#baselineTurn = this.#baselineTurn.then(() => this.#sendBaseline())
@@ -168,16 +175,60 @@ export class Packing implements AsyncIterable<Part> {
     }
   }
 
-  #compress(sequence: number, kind: Part['kind'], input: ArrayBuffer, length: number): void {
-    const output = this.#spareOutputs.pop() ?? new ArrayBuffer(frameCompressedBytesMax)
-    const level = this.#options.compressionLevel ?? 3
-    this.#pool.compress({ kind, input, length, output, level }).then(
-      (result) => {
-        this.#ready.set(sequence, this.#part(kind, result.input, result.output, result.length))
-        if (sequence === this.#next) this.#wake?.()
+  #compressBlock(sequence: number, number: number, length: number): void {
+    const room = this.#rooms[number]!
+    this.#taken.add(number)
+    this.#pool.compressBlock(room, length, this.#level).then(
+      (frameBytes) => {
+        const release = () => this.#releaseBlock(number)
+        if (this.#stopped) release()
+        else this.#add(sequence, { kind: 'frame', bytes: Buffer.from(room.frame, 0, frameBytes), release })
       },
+      (error: Error) => {
+        this.#releaseBlock(number)
+        this.#fail(packFailed(error.message))
+      },
+    )
+  }
+
+  #compressIndex(sequence: number, batch: ArrayBuffer): void {
+    const release = () => this.#state.addBatchDone()
+    this.#pool.compressIndex(batch, this.#level).then(
+      (bytes) => this.#add(sequence, { kind: 'index', bytes, release }),
       (error: Error) => this.#fail(packFailed(error.message)),
     )
+  }
+
+  get #level(): number {
+    return this.#options.compressionLevel ?? 3
+  }
+
+  #add(sequence: number, part: Part): void {
+    this.#ready.set(sequence, part)
+    if (sequence === this.#next) this.#wake?.()
+  }
+
+  /** A block goes back to the packer only when its frame was written, so their number bounds all memory. */
+  #releaseBlock(number: number): void {
+    this.#taken.delete(number)
+    if (this.#hasExited) {
+      this.#giveBack(number)
+      return
+    }
+    this.#free.give(number)
+    this.#state.wake()
+  }
+
+  /** The packer's thread is gone, and with it whoever else could still write to the blocks that it had. */
+  #giveBackFree(): void {
+    this.#hasExited = true
+    for (const number of this.#rooms.keys()) if (!this.#taken.has(number)) this.#giveBack(number)
+  }
+
+  #giveBack(number: number): void {
+    const room = this.#rooms[number]
+    if (room !== undefined) this.#pool.memory.giveBack(room)
+    this.#rooms[number] = undefined
   }
 
   async #sendBaseline(): Promise<void> {
@@ -188,25 +239,6 @@ export class Packing implements AsyncIterable<Part> {
       this.#state.wake()
     } catch (error) {
       this.#fail(error as Error)
-    }
-  }
-
-  /** A block goes back to the packer only when its frame was written, so their number bounds all memory. */
-  #part(kind: Part['kind'], block: ArrayBuffer, output: ArrayBuffer, length: number): Part {
-    // Given back now, and not when the collector comes by: an index batch is used once.
-    if (kind === 'index') block.transfer(0)
-    return {
-      kind,
-      bytes: Buffer.from(output, 0, length),
-      release: () => {
-        this.#spareOutputs.push(output)
-        if (kind === 'index') {
-          this.#state.addBatchDone()
-          return
-        }
-        this.#blocks.postMessage(block, [block])
-        this.#state.wake()
-      },
     }
   }
 
@@ -233,9 +265,9 @@ export class Packing implements AsyncIterable<Part> {
   #stop(): void {
     clearInterval(this.#stallCheck)
     this.#stopped = true
-    this.#ready.clear()
     this.#state.cancel()
-    this.#blocks.close()
+    for (const part of this.#ready.values()) part.release()
+    this.#ready.clear()
     this.#baseline?.close()
     this.#worker.unref()
     const giveUp = setTimeout(() => {
