@@ -245,6 +245,34 @@ export function decodeIndexBatch(
   return { header, entries, gone, membersEnd, end }
 }
 
+/**
+ * The entries of a batch that has nothing else, one at a time, so that no more than one of them takes memory: `null` after
+ * the last. Checks, errors and views are those of `decodeIndexBatch`, each where its entry is read.
+ */
+export function entriesOfBatch(bytes: Uint8Array): () => Entry | null {
+  const reader = new MsgpackReader(bytes)
+  let keysLeft = reader.map('batch') - 2
+  readVersion(reader)
+  let archives: string[] = []
+  if (reader.key('archives')) {
+    archives = readArchiveNames(reader)
+    keysLeft--
+  }
+  expectKey(reader, 'entries')
+  let left = reader.array(indexBatchBytesMax, 'entries')
+  let previous = '' as BytePath
+  return () => {
+    if (left-- > 0) {
+      const entry = readRow(reader, archives, 'archive')
+      if (comparePaths(entry.path, previous) <= 0) throw outOfOrder(entry.path, previous)
+      previous = entry.path
+      return entry
+    }
+    if (keysLeft !== 0 || !reader.isAtEnd) throw reader.error('the batch ends here')
+    return null
+  }
+}
+
 function readVersion(reader: MsgpackReader): void {
   expectKey(reader, 'v')
   const found = reader.unsigned(Number.MAX_SAFE_INTEGER, 'version')

@@ -21,6 +21,7 @@ import {
   indexBatchBytesMax,
   pathBytesMax,
 } from '../src/index.ts'
+import { entriesOfBatch } from '../src/index-batch.ts'
 import * as arbitrary from './arbitraries.ts'
 import { unpack } from './oracles.ts'
 import { bytes, end, entry, file, header, incremental, other } from './sample.ts'
@@ -502,6 +503,44 @@ test('entries that are streamed in another order keep to all rules but that one'
     end: null,
   })
   assert.throws(() => decodeIndexBatch(unsafe, 'archive', 'any'), { code: 'index-invalid' })
+})
+
+test('entries are the same one at a time as all at once, and so is what is refused', () => {
+  const allOf = (batch: Uint8Array) => {
+    const next = entriesOfBatch(batch)
+    const all: Entry[] = []
+    for (let entry = next(); entry !== null; entry = next()) all.push(entry)
+    assert.equal(next(), null)
+    return all
+  }
+  const refusal = (action: () => unknown): string => {
+    try {
+      action()
+      return 'nothing'
+    } catch (error) {
+      return (error as ArchiveError).message
+    }
+  }
+  const nothingElse = { header: null, gone: [], end: null }
+  fc.assert(
+    fc.property(entries, fc.nat(), fc.nat(255), (entries, at, byte) => {
+      const batch = encodeIndexBatch({ ...nothingElse, entries })
+      assert.deepEqual(allOf(batch), decodeIndexBatch(batch).entries)
+      batch[at % batch.length] = byte
+      const expected = refusal(() => decodeIndexBatch(batch))
+      const found = refusal(() => allOf(batch))
+      if (expected === 'nothing') assert.equal(found, 'nothing')
+      else assert.notEqual(found, 'nothing')
+    }),
+  )
+  for (const more of [
+    { header },
+    { gone: [{ path: 'a' as BytePath, reason: 'deleted' as const }] },
+    { end },
+  ]) {
+    const batch = encodeIndexBatch({ ...nothingElse, entries: [], ...more })
+    assert.throws(() => allOf(batch), { code: 'index-invalid' })
+  }
 })
 
 test('paths that are gone ascend on their own, and in an incremental index only', () => {

@@ -102,8 +102,8 @@ export function packInPlace(roots: readonly Root[], options: PackOptions = {}): 
   const state = new HookedState(hooks)
   const warn = (warning: PackWarning) => warnings.push(warning)
   const sinks = { blocks, index, state, warn }
-  const batches = baseline === undefined ? [] : [baseline]
-  const next = baseline === undefined ? null : () => batches.shift() ?? null
+  const before = baseline?.values()
+  const next = before === undefined ? null : () => before.next().value ?? null
   const { counts } = packSelection({ roots, exclude }, sinks, { listOnly, baseline: next })
   index.finish({ outcome: 'complete', counts, finishedAtMs: 0, broken: false })
   sequence.finish()

@@ -2,19 +2,21 @@ import type { Entry, EntryType } from '../entry.ts'
 import type { FileStatus } from '../native/libc.ts'
 import { type BytePath, comparePaths, isWithin } from '../path.ts'
 
-/** What stood in the run before, in path order; `null` after the last batch. May block until there is one. */
-export type NextBaselineBatch = () => readonly Entry[] | null
+/**
+ * What stood in the run before, in path order, one at a time; `null` after the last. May block until there is one. What was
+ * given before, it may take back.
+ */
+export type NextBaselineEntry = () => Entry | null
 
 /**
  * What the run before knows, walked beside the tree: both are in path order, so neither has to be held in memory. Asked
  * for one path after the other, it tells what stood there, and what it passed on the way and so is gone.
  */
 export class Baseline {
-  readonly #next: NextBaselineBatch
+  readonly #next: NextBaselineEntry
   readonly #onGone: (entry: Entry, left: BytePath | null) => void
-  #batch: readonly Entry[] = []
-  #at = 0
-  #ended = false
+  /** `undefined` until it is asked for: the entry that was given last is valid until then. */
+  #ahead: Entry | null | undefined
   /** What is gone is told once, not again for all that was below it. */
   #lastGone: BytePath | null = null
   /** Nothing is known of what is there now: it stands as it did. */
@@ -24,7 +26,7 @@ export class Baseline {
   readonly #left: BytePath[] = []
 
   /** `onGone` is told, with what is gone, the path that `leave` was called with, where it lies there or below. */
-  constructor(next: NextBaselineBatch, onGone: (entry: Entry, left: BytePath | null) => void) {
+  constructor(next: NextBaselineEntry, onGone: (entry: Entry, left: BytePath | null) => void) {
     this.#next = next
     this.#onGone = onGone
   }
@@ -37,7 +39,7 @@ export class Baseline {
     for (let entry = this.#peek(); entry !== null; entry = this.#peek()) {
       const order = comparePaths(entry.path, path)
       if (order > 0) return null
-      this.#at++
+      this.#ahead = undefined
       if (order === 0) return this.#isTold(entry.path) ? null : entry
       this.#pass(entry)
     }
@@ -72,7 +74,7 @@ export class Baseline {
   /** To be called after the last path: all that is left is gone. */
   finish(): void {
     for (let entry = this.#peek(); entry !== null; entry = this.#peek()) {
-      this.#at++
+      this.#ahead = undefined
       this.#pass(entry)
     }
   }
@@ -94,13 +96,8 @@ export class Baseline {
   }
 
   #peek(): Entry | null {
-    while (this.#at === this.#batch.length && !this.#ended) {
-      const batch = this.#next()
-      this.#ended = batch === null
-      this.#batch = batch ?? []
-      this.#at = 0
-    }
-    return this.#batch[this.#at] ?? null
+    if (this.#ahead === undefined) this.#ahead = this.#next()
+    return this.#ahead
   }
 }
 

@@ -6,12 +6,12 @@ import {
   type Transferable,
   workerData,
 } from 'node:worker_threads'
-import type { ArchiveEnd, ArchiveHeader, Counts } from '../entry.ts'
+import type { ArchiveEnd, ArchiveHeader, Counts, Entry } from '../entry.ts'
 import { decompressFrame, indexFrameMagic, unwrapSkippable } from '../frame.ts'
 import { freeBuffer } from '../free-buffer.ts'
-import { decodeIndexBatch } from '../index-batch.ts'
+import { entriesOfBatch } from '../index-batch.ts'
 import { indexBatchBytesMax } from '../limits.ts'
-import type { NextBaselineBatch } from './baseline.ts'
+import type { NextBaselineEntry } from './baseline.ts'
 import { FreeBlocks } from './block-memory.ts'
 import { BlockWriter } from './block-writer.ts'
 import { PackingCancelled } from './file-content.ts'
@@ -94,19 +94,27 @@ function run(request: PackerRequest): void {
 /** Batches that are asked for ahead, so that the next is there when the last is done with. */
 const batchesAhead = 2
 
-function baselineReader(port: MessagePort, state: SharedState, want: () => void): NextBaselineBatch {
+function baselineReader(port: MessagePort, state: SharedState, want: () => void): NextBaselineEntry {
   let content: Buffer | null = null
+  let nextOfBatch: () => Entry | null = () => null
+  const take = () => receiveMessageOnPort(port) as { message: Uint8Array | null } | undefined
   for (let i = 0; i < batchesAhead; i++) want()
+  let ended = false
   return () => {
-    // Nothing is kept of the entries before: what was compared is written or forgotten.
-    if (content !== null) freeBuffer(content)
-    const take = () => receiveMessageOnPort(port) as { message: Uint8Array | null } | undefined
-    const answer = state.waitFor(take)
-    if (answer === null) throw new PackingCancelled()
-    if (answer.message === null) return null
-    want()
-    content = decompressFrame(unwrapSkippable(indexFrameMagic, answer.message), indexBatchBytesMax)
-    return decodeIndexBatch(content).entries
+    for (;;) {
+      const entry = nextOfBatch()
+      if (entry !== null || ended) return entry
+      // Nothing is kept of the entries before: what was compared is written or forgotten.
+      if (content !== null) freeBuffer(content)
+      const answer = state.waitFor(take)
+      if (answer === null) throw new PackingCancelled()
+      ended = answer.message === null
+      nextOfBatch = () => null
+      if (answer.message === null) continue
+      want()
+      content = decompressFrame(unwrapSkippable(indexFrameMagic, answer.message), indexBatchBytesMax)
+      nextOfBatch = entriesOfBatch(content)
+    }
   }
 }
 

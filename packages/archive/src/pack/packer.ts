@@ -17,7 +17,7 @@ import { OwnerNames } from '../native/owner-names.ts'
 import type { BytePath } from '../path.ts'
 import { encodeEntryHeader, endOfArchive, paddingBytes } from '../tar-header.ts'
 import { AttributeReader } from './attributes.ts'
-import { Baseline, isUnchanged, type NextBaselineBatch } from './baseline.ts'
+import { Baseline, isUnchanged, type NextBaselineEntry } from './baseline.ts'
 import type { BlockWriter } from './block-writer.ts'
 import { FileContent, PackingCancelled } from './file-content.ts'
 import { HardLinks } from './hard-links.ts'
@@ -47,7 +47,7 @@ export interface PackWarning {
 
 export interface PackOptions {
   listOnly?: boolean
-  baseline?: NextBaselineBatch | null
+  baseline?: NextBaselineEntry | null
 }
 
 export interface Packed {
@@ -128,7 +128,7 @@ class Packer implements Visitor {
     selection: Selection,
     sinks: PackerSinks,
     listOnly: boolean,
-    baseline: NextBaselineBatch | null,
+    baseline: NextBaselineEntry | null,
   ) {
     this.#selectivity = new Selectivity(selection)
     this.#sinks = sinks
