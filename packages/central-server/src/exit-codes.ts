@@ -97,7 +97,10 @@ const exitOfError: Readonly<Record<ErrorCode, ExitName>> = {
   'wrong-host': 'authentication',
   'application-protocol': 'authentication',
   'authentication-failed': 'authentication',
+  'enrolment-code-wrong': 'authentication',
+  'enrolment-code-expired': 'authentication',
   'certificate-request': 'authentication',
+  'clock-skew': 'authentication',
 
   'connection-lost': 'failed',
   stalled: 'failed',

@@ -15,4 +15,5 @@ process.exitCode = await runProgram(process.argv.slice(2), {
   now: Date.now,
   stdout: process.stdout,
   stderr: process.stderr,
+  stdin: process.stdin,
 })

@@ -64,6 +64,7 @@ function buildProgram(surroundings: Surroundings, result: { exitCode: number }):
     return { surroundings, settingsFile: resolve(surroundings.workingDirectory, config), json }
   }
   addServe(program, call)
+  addEnroll(program, call)
   addInit(program, call)
   addCheck(program, call, result)
   addHashPassword(program, call)
@@ -84,6 +85,31 @@ function addServe(program: Command, call: () => Call): void {
     const { serve } = await import('./serve.ts')
     await serve(settings)
   })
+}
+
+function addEnroll(program: Command, call: () => Call): void {
+  interface Options {
+    listen?: string
+    address?: string
+    seconds?: string
+    force?: boolean
+  }
+  program
+    .command('enroll')
+    .description('make a key, wait for the server, and have it make this machine a host')
+    .option('--listen <ip:port>', 'where to listen, now and as a service (default: 0.0.0.0:7911)')
+    .option(
+      '--address <host[:port]>',
+      'where the server reaches this machine (default: as its interfaces say)',
+    )
+    .option('--seconds <n>', 'how long to wait, and the code is good, 1 to 600 (default: 600)')
+    .option('--force', 'replace what is there')
+    .addHelpText('after', '\nExample:\n  backup-host enroll --address web1.example.org')
+    .action(async ({ listen, address, seconds, force = false }: Options) => {
+      const { runEnroll } = await import('./enroll/run-enroll.ts')
+      const { settingsFile, surroundings, json } = call()
+      await runEnroll({ settingsFile, listen, address, seconds, force }, surroundings, json)
+    })
 }
 
 function addInit(program: Command, call: () => Call): void {
@@ -129,6 +155,7 @@ const helpHint = 'backup-host --help lists the commands; backup-host COMMAND --h
 
 const help = `
 Examples:
+  backup-host enroll
   backup-host init --bundle /root/web1.bundle.json
   backup-host check
   backup-host --config /etc/backup-host/backup-host.toml
@@ -136,7 +163,8 @@ Examples:
 Exit codes:
   0  all is well; or, when serving, it was told to end
   1  failed
-  2  usage or settings`
+  2  usage or settings
+130, 143  enroll was stopped by SIGINT (Ctrl-C) or SIGTERM`
 
 function toUsageError(error: CommanderError): UsageError {
   return new UsageError(error.message.replace(/^error: /, ''), { hint: helpHint })

@@ -19,7 +19,7 @@ export async function runInit(
   json: boolean,
 ): Promise<void> {
   const { bundle, exposed } = await readBundle(request.bundle)
-  const files = await initialize(bundle, request)
+  const files = await initialize(bundle, { ...request, listen: `0.0.0.0:${bundle.port}` })
   const { problems } = checkHost(request.settingsFile, surroundings.uid, surroundings.now())
   const lines = [
     `This is host ${bundle.name} now:`,

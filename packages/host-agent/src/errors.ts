@@ -56,6 +56,21 @@ export class AlreadyExistsError extends AgentError {
   readonly code = 'already-exists'
 }
 
+/** Nobody has enrolled this host: the time is over, or the code is void. */
+export class EnrolmentError extends AgentError {
+  readonly code = 'enrolment'
+}
+
+/** A signal asked the program to stop before it was done. */
+export class StoppedBySignalError extends AgentError {
+  readonly code: 'sigint' | 'sigterm'
+
+  constructor(signal: 'SIGINT' | 'SIGTERM', message: string, details: { hint?: string } = {}) {
+    super(message, details)
+    this.code = signal === 'SIGINT' ? 'sigint' : 'sigterm'
+  }
+}
+
 /** One line for a person: where, what was found, what was expected. */
 export function describeProblem(problem: Problem): string {
   const place = problem.line === null ? problem.file : `${problem.file}:${problem.line}`

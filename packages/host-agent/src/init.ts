@@ -12,52 +12,72 @@ export interface InitOptions {
   settingsFile: string
   /** Replace what is there. */
   force: boolean
+  /** Where the agent is to listen: `IP:PORT`. */
+  listen: string
 }
 
 /** A file or folder cannot be written. */
-class WriteError extends AgentError {
+export class WriteError extends AgentError {
   readonly code = 'write-failed'
 }
 
+/** A file for the user of this program only. */
 interface PlannedFile {
+  /** Absolute. */
   path: string
   content: string
 }
 
+/** What makes a machine a host: all of a bundle but the port, which is part of `listen`. */
+export type HostSetup = Omit<Bundle, 'port'>
+
 /**
- * Sets this host up from a bundle: settings, key and certificates, only for this user. Writes either all files or, where
+ * Sets this host up: settings, key and certificates, only for this user. Writes either all files or, where
  * one of them is there and `force` is not given, none. Returns their paths.
  */
-export async function initialize(bundle: Bundle, options: InitOptions): Promise<string[]> {
-  const files = planFiles(bundle, await hashPassword(bundle.password), options.settingsFile)
-  if (!options.force) await refuseExisting(files)
-  const folder = dirname(options.settingsFile)
+export async function initialize(setup: HostSetup, options: InitOptions): Promise<string[]> {
+  const { settingsFile, force, listen } = options
+  const settings = formatSettings(setup.name, listen, await hashPassword(setup.password))
+  const { key, certificate, authority } = setupPaths(settingsFile)
+  if (!force) await refuseExistingSetup(settingsFile)
+  // The settings come last: without them the rest is not used.
+  const files = [
+    { path: key, content: setup.key },
+    { path: certificate, content: setup.certificate },
+    { path: authority, content: setup.authority },
+    { path: settingsFile, content: settings },
+  ]
+  await writePrivateFiles(dirname(settingsFile), files)
+  return files.map(({ path }) => path)
+}
+
+/** Writes files of one folder, which is made if need be, one after the other, so that they survive a power loss. */
+export async function writePrivateFiles(folder: string, files: readonly PlannedFile[]): Promise<void> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 })
     for (const file of files) await writeWhole(file)
     await syncFolder(folder)
   } catch (cause) {
     const { code, path } = cause as NodeJS.ErrnoException
-    const hint = 'backup-host init has to be run as root, as a rule.'
+    const hint = 'backup-host has to be run as root for this, as a rule.'
     throw new WriteError(`Cannot write ${path ?? folder} (${code})`, { cause, hint })
   }
-  return files.map(({ path }) => path)
 }
 
-/** The settings come last: without them the rest is not used. */
-function planFiles(bundle: Bundle, passwordHash: string, settingsFile: string): PlannedFile[] {
+/** Where the files go beside the settings. */
+function setupPaths(settingsFile: string): { key: string; certificate: string; authority: string } {
   const folder = dirname(settingsFile)
-  return [
-    { path: join(folder, 'host.key'), content: bundle.key },
-    { path: join(folder, 'host.crt'), content: bundle.certificate },
-    { path: join(folder, 'ca.crt'), content: bundle.authority },
-    { path: settingsFile, content: formatSettings(bundle, passwordHash) },
-  ]
+  return {
+    key: join(folder, 'host.key'),
+    certificate: join(folder, 'host.crt'),
+    authority: join(folder, 'ca.crt'),
+  }
 }
 
-async function refuseExisting(files: readonly PlannedFile[]): Promise<void> {
+/** Throws `AlreadyExistsError` where one of the files of a host that is set up is there. */
+export async function refuseExistingSetup(settingsFile: string): Promise<void> {
   const there: string[] = []
-  for (const { path } of files) {
+  for (const path of [...Object.values(setupPaths(settingsFile)), settingsFile]) {
     if (await lstat(path).catch(() => null)) there.push(path)
   }
   if (there.length === 0) return
@@ -78,14 +98,14 @@ async function writeWhole({ path, content }: PlannedFile): Promise<void> {
   await rename(beside, path)
 }
 
-function formatSettings({ name, port }: Bundle, passwordHash: string): string {
+function formatSettings(name: string, listen: string, passwordHash: string): string {
   return `# Settings of backup-host, the agent of central-backup on this machine. Look at them with: backup-host check
 
 # Who this host is: as in its certificate.
 name = ${JSON.stringify(name)}
 
 # Where the server reaches it; a list for more than one address. For IPv6: "[::]:${portDefault}".
-listen = "0.0.0.0:${port}"
+listen = "${listen}"
 
 # Of the password that the server shows. For another one: backup-host hash-password
 password_hash = "${passwordHash}"

@@ -12,6 +12,8 @@ const exitCodes: Readonly<Record<string, number>> = {
   bundle: 2,
   'already-exists': 2,
   'credentials-invalid': 2,
+  sigint: 130,
+  sigterm: 143,
 }
 
 /** The exit code of an error that ended the program; 1 for what has no meaning of ours. */
@@ -39,7 +41,8 @@ function describeError(error: unknown) {
     return { code: String(code), message: error.message, hint: String(hint), problems }
   }
   if (syscall === 'listen' || syscall === 'bind') {
-    const listenHint = 'Look at `listen` in the settings, and at what listens there already (ss -ltnp).'
+    const listenHint =
+      'Look at `listen` in the settings, or --listen, and at what listens there already (ss -ltnp).'
     return { code: 'listen-failed', message: `Cannot listen: ${error.message}`, hint: listenHint, problems }
   }
   return {

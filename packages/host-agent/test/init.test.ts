@@ -14,7 +14,8 @@ const text = readFileSync(vector, 'utf8')
 
 async function initializeIn(folder: TemporaryFolder, force = false): Promise<string[]> {
   const { bundle } = await readBundle(vector)
-  return initialize(bundle, { settingsFile: folder.at('etc/backup-host.toml'), force })
+  const listen = `0.0.0.0:${bundle.port}`
+  return initialize(bundle, { settingsFile: folder.at('etc/backup-host.toml'), force, listen })
 }
 
 test('a bundle of version 1 is read as it was written', async () => {

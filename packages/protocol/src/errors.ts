@@ -97,6 +97,18 @@ export const protocolErrors = {
     message: 'the name has no address',
     hint: 'Check the address in the host module, and the name server of this machine.',
   },
+  'enrolment-code-wrong': {
+    message: 'the two sides do not have the same enrolment code on the same connection',
+    hint: 'The code is of another host or of an earlier enrolment, or somebody stands in between. Run `backup-host enroll` on the host again, and the line that it prints on the server.',
+  },
+  'enrolment-code-expired': {
+    message: 'the enrolment code is not good any more',
+    hint: 'Run `backup-host enroll` on the host again: it makes a new code.',
+  },
+  'clock-skew': {
+    message: 'the clocks of both machines are too far apart',
+    hint: 'Set the clock that is wrong (timedatectl on both machines shows which), and try again.',
+  },
   'certificate-request': {
     message: 'the request for a certificate is not one that can be signed',
     hint: 'Run the same version on both sides.',

@@ -9,6 +9,19 @@ export { Channel, type ChannelOptions, type ChannelWaits, type ReceiveOptions } 
 export { channelBinding, channelBindingBytes } from './channel-binding.ts'
 export { encodeMessage, MessageParser } from './codec.ts'
 export {
+  createEnrolmentCode,
+  enrolmentCodeBytes,
+  formatEnrolmentCode,
+  parseEnrolmentCode,
+} from './enrolment-code.ts'
+export { enrolmentProof, enrolmentProofBytes, isEnrolmentProof } from './enrolment-proof.ts'
+export {
+  createEnrolmentListener,
+  dialEnrolment,
+  type EnrolmentHandlers,
+  enrolmentProtocol,
+} from './enrolment-tls.ts'
+export {
   isProtocolErrorCode,
   PeerError,
   ProtocolError,

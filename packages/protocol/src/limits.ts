@@ -104,6 +104,26 @@ export const archiveNameCharsMax = 128
 
 export const passwordCharsMax = 1024
 
+/** A certificate, DER. */
+export const certificateBytesMax = 8 * KiB
+
+/** Authorities that an enrolled host is given: one, or an old and a new one with some room. */
+export const authoritiesMax = 4
+
+/** A password that a server makes up for a host has at least so many characters. */
+export const grantedPasswordCharsMin = 16
+
+/** Connections that a host that waits to be enrolled holds at a time, and those of them from one address. */
+export const enrolmentConnectionsMax = 16
+export const enrolmentConnectionsPerAddressMax = 4
+
+/**
+ * Wrong proofs after which an address is not listened to any more, and those of all addresses after which the code is
+ * void. A code has 128 bits: a hundred tries are as good as none, and one stranger cannot void it.
+ */
+export const enrolmentFailuresPerAddressMax = 3
+export const enrolmentFailuresMax = 100
+
 /** Zstandard levels that a request may ask for. The agent's settings may allow less. */
 export const compressionLevelMin = 1
 export const compressionLevelMax = 19
@@ -161,6 +181,18 @@ export const storedMsMax = 10 * minuteMs
 
 /** From `stored` to `finished`, in silence: the time to put the local copy in its place. */
 export const finishedMsMax = 5 * minuteMs
+
+/** How long the code of an enrolment is good. */
+export const enrolmentMsMax = 10 * minuteMs
+
+/** Enrolment: from a finished handshake to the proof of the other side. */
+export const enrolmentProofMsMax = 20 * secondMs
+
+/** Enrolment: from each message after that to its answer: the time to sign, to hash a password, and to write some files. */
+export const enrolmentStepMsMax = 1 * minuteMs
+
+/** Enrolment: how far the clocks of both machines may be apart. */
+export const enrolmentClockMsMax = 60 * minuteMs
 
 /** From the last word of this side to a connection that is closed, be it by force. */
 export const closeMsMax = 5 * secondMs

@@ -5,16 +5,21 @@
  */
 
 import * as z from 'zod'
+import { possessionBytes, publicKeyBytes } from './certificate-request.ts'
+import { enrolmentProofBytes } from './enrolment-proof.ts'
 import { plainText } from './errors.ts'
 import { namePattern, roles } from './identity.ts'
 import {
   archiveNameCharsMax,
+  authoritiesMax,
+  certificateBytesMax,
   codeCharsMax,
   compressionLevelMax,
   compressionLevelMin,
   controlPayloadBytesMax,
   dataPayloadBytesMax,
   excludesMax,
+  grantedPasswordCharsMin,
   leftOutBatchMax,
   mappedOwnersMax,
   markerBytesMax,
@@ -80,12 +85,17 @@ const archiveName = z.string().regex(new RegExp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,${
 const text = z.string().transform(plainText)
 const count = z.int().nonnegative()
 const timeMs = z.int()
+const software = z
+  .string()
+  .max(softwareCharsMax)
+  .regex(/^[\x20-\x7e]+$/)
 const bytes = (max: number, min = 1) =>
   z.custom<Buffer>((value) => Buffer.isBuffer(value) && value.length >= min && value.length <= max, {
     error: `expected ${min} to ${max} bytes`,
   })
 const path = bytes(pathBytesMax)
 const digest = bytes(32, 32)
+const certificate = bytes(certificateBytesMax)
 const paths = z.array(path).max(pathsMax)
 const restorePaths = z.array(path).min(1).max(restorePathsMax)
 const marker = bytes(markerBytesMax).refine(isFileName, 'expected the name of a file')
@@ -195,10 +205,7 @@ const noFields = z.strictObject({}) as unknown as z.ZodType<object>
 const schemas = {
   hello: z.strictObject({
     protocol: z.literal(protocolVersion),
-    software: z
-      .string()
-      .max(softwareCharsMax)
-      .regex(/^[\x20-\x7e]+$/),
+    software,
     role: z.enum(roles),
     name,
   }),
@@ -273,6 +280,21 @@ const schemas = {
   'content-missing': z.strictObject({ message: text }),
   'restore-plan': z.strictObject({ steps: z.array(planStep).min(1).max(planStepsMax) }),
   'restore-end': z.strictObject({ report: restoreReportSchema.nullable() }),
+  'enrolment-proof': z.strictObject({ software, proof: bytes(enrolmentProofBytes, enrolmentProofBytes) }),
+  'enrolment-request': z.strictObject({
+    publicKey: bytes(publicKeyBytes, publicKeyBytes),
+    possession: bytes(possessionBytes, possessionBytes),
+    atMs: timeMs,
+  }),
+  'enrolment-grant': z.strictObject({
+    name,
+    certificate,
+    authorities: z.array(certificate).min(1).max(authoritiesMax),
+    password: z.string().min(grantedPasswordCharsMin).max(passwordCharsMax),
+  }),
+  'enrolment-ready': noFields,
+  'enrolment-done': noFields,
+  'enrolment-end': noFields,
 }
 
 /** What came of a restore. `damaged`, `failed` and `kept` are numbers; each was a `warning` before. */
@@ -335,6 +357,12 @@ export const messageKinds: readonly MessageKind[] = [
   control(25, 'restore-plan'),
   control(26, 'restore-end'),
   control(27, 'left-out'),
+  control(28, 'enrolment-proof', unauthenticatedPayloadBytesMax),
+  control(29, 'enrolment-request', unauthenticatedPayloadBytesMax),
+  control(30, 'enrolment-grant', unauthenticatedPayloadBytesMax),
+  control(31, 'enrolment-ready', unauthenticatedPayloadBytesMax),
+  control(32, 'enrolment-done', unauthenticatedPayloadBytesMax),
+  control(33, 'enrolment-end', unauthenticatedPayloadBytesMax),
 ]
 
 const byType = new Map(messageKinds.map((kind) => [kind.type, kind]))

@@ -200,7 +200,10 @@ export async function dial(options: DialOptions): Promise<tls.TLSSocket> {
 }
 
 /** Waits until the handshake is done; else destroys the socket. An 'error' handler stays on it. */
-async function handshake(socket: tls.TLSSocket, options: DialOptions): Promise<void> {
+export async function handshake(
+  socket: tls.TLSSocket,
+  options: Omit<DialOptions, keyof Credentials | 'expect'>,
+): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const { signal, connectTimeoutMs = connectMsMax } = options
   const timer = setTimeout(() => reject(lateError(socket, options, connectTimeoutMs)), connectTimeoutMs)
@@ -219,7 +222,11 @@ async function handshake(socket: tls.TLSSocket, options: DialOptions): Promise<v
   }
 }
 
-function lateError(socket: tls.TLSSocket, { host, port }: DialOptions, timeoutMs: number): ProtocolError {
+function lateError(
+  socket: tls.TLSSocket,
+  { host, port }: { host: string; port: number },
+  timeoutMs: number,
+): ProtocolError {
   const where = `${host}:${port}`
   const late = `within ${timeoutMs / 1000} s`
   if (socket.connecting) return new ProtocolError('connection-unreachable', `${where} did not answer ${late}`)

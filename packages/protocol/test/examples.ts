@@ -1,7 +1,7 @@
 // One message of every type, with values that show their borders: the messages of the vectors, of the splitting and
 // of the mutations.
 
-import type { Message } from '../src/index.ts'
+import { type Message, possessionBytes, publicKeyBytes } from '../src/index.ts'
 
 const digest = Buffer.from('000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f', 'hex')
 
@@ -196,4 +196,25 @@ export const examples: Record<string, Message> = {
       ],
     },
   },
+  'enrolment-proof': {
+    type: 'enrolment-proof',
+    software: 'backup-host 0.1.0',
+    proof: Buffer.from('c0ffee'.padEnd(64, '0'), 'hex'),
+  },
+  'enrolment-request': {
+    type: 'enrolment-request',
+    publicKey: Buffer.alloc(publicKeyBytes, 4),
+    possession: Buffer.alloc(possessionBytes, 5),
+    atMs: 1_795_230_000_000,
+  },
+  'enrolment-grant': {
+    type: 'enrolment-grant',
+    name: 'web1',
+    certificate: Buffer.from('3003020101', 'hex'),
+    authorities: [Buffer.from('3003020102', 'hex'), Buffer.from('3003020103', 'hex')],
+    password: 'correct horse battery stäple',
+  },
+  'enrolment-ready': { type: 'enrolment-ready' },
+  'enrolment-done': { type: 'enrolment-done' },
+  'enrolment-end': { type: 'enrolment-end' },
 }

@@ -16,6 +16,8 @@ export interface Surroundings {
   now: () => number
   stdout: Output
   stderr: Output
+  /** What a command reads that was not given all of its arguments; not there: nothing. */
+  stdin?: AsyncIterable<Buffer | string> & { isTTY?: boolean }
 }
 
 /** Of a stream for output, what is used of it. */

@@ -8,6 +8,7 @@ import type { CommandDefinition } from './command.ts'
 import { exportCommand } from './export.ts'
 import { findCommand } from './find.ts'
 import { hostAddCommand } from './host-add.ts'
+import { hostEnrollCommand } from './host-enroll.ts'
 import { initCommand } from './init.ts'
 import { Invocation, type Surroundings } from './invocation.ts'
 import { listCommand } from './list.ts'
@@ -24,6 +25,7 @@ import { verifyCommand } from './verify.ts'
 const commands: readonly CommandDefinition[] = [
   initCommand,
   hostAddCommand,
+  hostEnrollCommand,
   checkCommand,
   runCommand,
   statusCommand,

@@ -12,7 +12,8 @@ import { hostCertificatePath, readAuthority } from '../pki/folder.ts'
 import { makePrivateFolder, writeNewFile } from '../storage/new-file.ts'
 import { formatBundle } from './bundle.ts'
 
-export interface AddHostRequest {
+/** A host that is not there yet. */
+export interface HostRequest {
   name: string
   address: string
   /** `null` for the default of the settings. */
@@ -20,14 +21,24 @@ export interface AddHostRequest {
   /** Empty for the whole machine, but for what is no data. */
   paths: readonly string[]
   exclude: readonly string[]
+}
+
+export interface HostPlan extends HostRequest {
+  authority: KeyPair
+  /** Absolute paths. */
+  files: { module: string; secret: string; certificate: string }
+}
+
+export interface AddHostRequest extends HostRequest {
   /** An absolute path; `null` for a file in the home. */
   bundle: string | null
 }
 
-export interface AddHostPlan extends AddHostRequest {
-  authority: KeyPair
+export interface AddHostPlan extends HostPlan {
+  /** Whether a person chose where the bundle goes: then its folder has to be there. */
+  bundleIsChosen: boolean
   bundlePort: number
-  files: { module: string; secret: string; certificate: string; bundle: string }
+  files: HostPlan['files'] & { bundle: string }
 }
 
 /**
@@ -37,11 +48,11 @@ export interface AddHostPlan extends AddHostRequest {
 export const excludeOfWholeMachine = ['/run/*', '/tmp/*', '/var/tmp/*', '/swapfile', '/swap.img']
 
 /**
- * Checks all that adding a host needs, and changes nothing. Throws `UsageError`, `AlreadyExistsError`, or
+ * Checks all that making a host needs but whether it is there already, and changes nothing. Throws `UsageError`, or
  * `CertificateError` where the authority's key is not there.
  */
-export async function planAddHost(settings: ServerSettings, request: AddHostRequest): Promise<AddHostPlan> {
-  const { name } = request
+export async function planHost(settings: ServerSettings, request: HostRequest): Promise<HostPlan> {
+  const { name, address, port } = request
   if (!isHostName(name)) {
     throw new UsageError(`${JSON.stringify(name)} cannot be the name of a host`, {
       hint: `Choose one of ${hostNameExpectation}.`,
@@ -56,21 +67,30 @@ export async function planAddHost(settings: ServerSettings, request: AddHostRequ
     module: join(home.hosts, `${name}.ts`),
     secret: join(home.secrets, name),
     certificate: hostCertificatePath(settings.certs, name),
-    bundle: request.bundle ?? join(home.bundles, `${name}.bundle.json`),
   }
-  await refuseExisting(Object.values(files), name)
   const authority = await readAuthority(settings.certs)
-  return { ...request, paths, exclude, authority, bundlePort: request.port ?? settings.defaults.port, files }
+  return { name, address, port, paths, exclude, authority, files }
 }
 
-/**
- * Makes the host's certificate and password and writes all its files, the module last, which makes it a host. Where one
- * cannot be written, the others are removed again.
- */
+/** As `planHost`, and throws `AlreadyExistsError` where any file of the host is there. */
+export async function planAddHost(settings: ServerSettings, request: AddHostRequest): Promise<AddHostPlan> {
+  const plan = await planHost(settings, request)
+  const bundle = request.bundle ?? join(homePaths(settings.home).bundles, `${plan.name}.bundle.json`)
+  const files = { ...plan.files, bundle }
+  await refuseExisting(Object.values(files), plan.name)
+  return {
+    ...plan,
+    bundleIsChosen: request.bundle !== null,
+    bundlePort: request.port ?? settings.defaults.port,
+    files,
+  }
+}
+
+/** Makes the host's certificate and password and writes all its files. */
 export async function applyAddHost(plan: AddHostPlan, nowMs: number): Promise<void> {
   const { name, authority, files } = plan
   const { certificate, key } = await issueCertificate(authority, { role: 'host', name }, nowMs)
-  const password = randomBytes(24).toString('base64url')
+  const password = createPassword()
   const bundle = formatBundle({
     name,
     port: plan.bundlePort,
@@ -79,15 +99,39 @@ export async function applyAddHost(plan: AddHostPlan, nowMs: number): Promise<vo
     authority: authority.certificate,
     password,
   })
+  if (!plan.bundleIsChosen) await makePrivateFolder(dirname(files.bundle))
+  await writeHost(plan, { certificate, password }, [{ path: files.bundle, content: bundle, mode: 0o600 }])
+}
+
+/** The password that a host will know the server by: 192 random bits. */
+export function createPassword(): string {
+  return randomBytes(24).toString('base64url')
+}
+
+interface NewFile {
+  path: string
+  content: string
+  mode: number
+}
+
+/**
+ * Writes what is given of a host's certificate and password, `others`, and the module, the last of all, which makes it a
+ * host. Never overwrites; where one cannot be written, the others are removed again.
+ */
+export async function writeHost(
+  { files, ...host }: HostPlan,
+  given: { certificate?: string; password?: string; module?: false },
+  others: readonly NewFile[] = [],
+): Promise<void> {
+  const { certificate, password, module = true } = given
+  const kept: NewFile[] = []
+  if (certificate !== undefined) kept.push({ path: files.certificate, content: certificate, mode: 0o644 })
+  if (password !== undefined) kept.push({ path: files.secret, content: `${password}\n`, mode: 0o600 })
+  const last = module ? [{ path: files.module, content: hostText(host), mode: 0o644 }] : []
   const written: string[] = []
   try {
-    for (const [path, content, mode] of [
-      [files.secret, `${password}\n`, 0o600],
-      [files.certificate, certificate, 0o644],
-      [files.bundle, bundle, 0o600],
-      [files.module, hostText(plan), 0o644],
-    ] as const) {
-      if (path !== plan.bundle) await makePrivateFolder(dirname(path))
+    for (const { path } of [...kept, ...last]) await makePrivateFolder(dirname(path))
+    for (const { path, content, mode } of [...kept, ...others, ...last]) {
       await writeNewFile(path, content, mode)
       written.push(path)
     }
@@ -118,7 +162,8 @@ function requirePatterns(paths: readonly string[], exclude: readonly string[]): 
   throw new UsageError(lines.join('\n'))
 }
 
-async function refuseExisting(files: readonly string[], name: string): Promise<void> {
+/** Throws `AlreadyExistsError` where one of the files is there. */
+export async function refuseExisting(files: readonly string[], name: string): Promise<void> {
   const there: string[] = []
   for (const file of files) {
     if (await lstat(file).catch(() => null)) there.push(file)

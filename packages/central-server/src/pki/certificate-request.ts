@@ -20,17 +20,22 @@ export async function issueHostCertificate(
   binding: Buffer,
   nowMs: number,
 ): Promise<string> {
+  requirePossession(request, binding)
+  const { publicKey } = request
+  const subject = await webcrypto.subtle.importKey('spki', publicKey, keyAlgorithm, true, ['verify'])
+  return signCertificate(authority, { role: 'host', name }, subject, nowMs)
+}
+
+/**
+ * Throws `certificate-request` unless the request is of a P-256 key, whose private half the other end of the channel with
+ * this binding has.
+ */
+export function requirePossession(request: CertificateRequest, binding: Buffer): void {
   const { publicKey, possession } = request
   const key = readPublicKey(publicKey)
   const statement = possessionStatement(publicKey, binding)
-  if (!verify('sha256', statement, { key, dsaEncoding: 'ieee-p1363' }, possession)) {
-    throw new ProtocolError(
-      'certificate-request',
-      'the host has not proven that it has the key of its request',
-    )
-  }
-  const subject = await webcrypto.subtle.importKey('spki', publicKey, keyAlgorithm, true, ['verify'])
-  return signCertificate(authority, { role: 'host', name }, subject, nowMs)
+  if (verify('sha256', statement, { key, dsaEncoding: 'ieee-p1363' }, possession)) return
+  throw new ProtocolError('certificate-request', 'the host has not proven that it has the key of its request')
 }
 
 function readPublicKey(publicKey: Buffer): KeyObject {
