@@ -5,6 +5,7 @@
  */
 
 import { constants } from 'node:crypto'
+import { createServer, type Server } from 'node:net'
 import tls from 'node:tls'
 import { ProtocolError } from './errors.ts'
 import { connectMsMax, enrolmentConnectionsMax, handshakeMsMax, keepAliveMs } from './limits.ts'
@@ -22,6 +23,8 @@ const profile = {
 } as const
 
 export interface EnrolmentHandlers {
+  /** Whether a connection from there is let in, before anything of it is read; `closed` is called when it has ended. */
+  admit(remoteAddress: string): { closed(): void } | null
   /** A stranger, over TLS. Whoever is called owns the socket, and makes a `Channel` of it before it does anything else. */
   onConnection(socket: tls.TLSSocket): void
   /** A connection that came to nothing, and from where. There may be many: anybody can cause them. */
@@ -29,31 +32,39 @@ export interface EnrolmentHandlers {
 }
 
 /**
- * A TLS server for a host that waits to be enrolled, not yet listening. Connections that do not finish their handshake
+ * A server for a host that waits to be enrolled, not yet listening. Connections that do not finish their TLS handshake
  * within `handshakeMsMax`, and those over `enrolmentConnectionsMax`, are dropped. `cert` and `key` are PEM.
  */
 export function createEnrolmentListener(
   { cert, key }: { cert: string; key: string },
   handlers: EnrolmentHandlers,
-): tls.Server {
-  const listener = tls.createServer({
+): Server {
+  // It does not listen itself, as a socket that it has begun with cannot be closed from outside.
+  const secure = tls.createServer({
     ...profile,
     cert,
     key,
     secureOptions: constants.SSL_OP_NO_TICKET,
     handshakeTimeout: handshakeMsMax,
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: keepAliveMs,
+  })
+  const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs }
+  const listener = createServer(options, (socket) => {
+    const admitted = handlers.admit(socket.remoteAddress ?? 'unknown')
+    if (admitted === null) {
+      socket.destroy()
+      return
+    }
+    socket.once('close', () => admitted.closed())
+    secure.emit('connection', socket)
   })
   listener.maxConnections = enrolmentConnectionsMax
-  listener.on('tlsClientError', (error, socket) => {
+  secure.on('tlsClientError', (error, socket) => {
     const { remoteAddress = 'unknown' } = socket
     // Node leaves it open after a time-out.
     socket.destroy()
     handlers.onRefused(errorFromSocket(error), remoteAddress)
   })
-  listener.on('secureConnection', (socket) => {
+  secure.on('secureConnection', (socket) => {
     socket.on('error', () => {})
     if (socket.alpnProtocol === enrolmentProtocol) {
       handlers.onConnection(socket)

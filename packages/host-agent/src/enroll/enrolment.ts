@@ -1,5 +1,5 @@
-import type { AddressInfo } from 'node:net'
-import type { Server, TLSSocket } from 'node:tls'
+import type { AddressInfo, Server } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import {
   Channel,
   channelBinding,
@@ -101,16 +101,13 @@ export class Enrolment {
   /** Begins to listen. Returns the port. Throws the system's error where it cannot. */
   async listen(): Promise<number> {
     const listener = createEnrolmentListener(createThrowawayCertificate(this.#options.now()), {
+      admit: (address) => {
+        return this.#gate.enter(address) ? { closed: () => this.#gate.leave(address) } : null
+      },
       onConnection: (socket) => void this.#serve(socket),
       onRefused: (error, address) => this.#refused(error, address),
     })
     this.#listener = listener
-    listener.on('connection', (socket) => {
-      const { remoteAddress } = socket
-      if (remoteAddress === undefined) return
-      if (this.#gate.enter(remoteAddress)) socket.once('close', () => this.#gate.leave(remoteAddress))
-      else socket.destroy()
-    })
     const { address, port } = this.#options.listen
     await new Promise<void>((resolve, reject) => {
       listener.once('error', reject)
@@ -178,7 +175,7 @@ export class Enrolment {
     try {
       void before?.channel.fail(new ProtocolError('cancelled', 'a newer connection has taken its place'))
       await before?.ended
-      if (this.#isDone) throw new ProtocolError('enrolment-code-expired', 'the code has been used')
+      if (this.#isDone) throw used()
       return await work()
     } finally {
       if (this.#conversation === mine) this.#conversation = null
@@ -203,6 +200,7 @@ export class Enrolment {
     await channel.send({ type: 'enrolment-ready' })
     await channel.receive(['enrolment-done'], { timeoutMs: enrolmentStepMsMax })
     this.#isDone = true
+    this.#listener!.close()
     await this.#key.remove()
     return { name: setup.name, files, server: address }
   }
@@ -259,6 +257,12 @@ function withoutTheirWords(error: unknown): unknown {
 
 function expired(): ProtocolError {
   return new ProtocolError('enrolment-code-expired')
+}
+
+function used(): ProtocolError {
+  return new ProtocolError('enrolment-code-expired', 'the code has been used: the host is enrolled', {
+    hint: 'See whether it works: backup-server check. If it was another server that enrolled it, somebody else has had the code.',
+  })
 }
 
 /** What goes wrong on this host is not the server's to know in full, but that it was here. */

@@ -121,7 +121,9 @@ function tellWaiting(waiting: Waiting, { stdout, stderr }: Output, json: boolean
   }
   const minutes = validMs >= 120_000 ? `${Math.round(validMs / 60_000)} minutes` : `${validMs / 1000} seconds`
   const others = addresses.slice(1)
-  stderr.write(`This machine waits to be enrolled. Run this line on the server, within ${minutes}:\n\n`)
+  stderr.write(
+    `This machine waits to be enrolled. Run this line on the server, as the user of backup-server, within ${minutes}:\n\n`,
+  )
   stdout.write(`  ${line}\n`)
   const remarks = [
     '',
