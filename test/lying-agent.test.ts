@@ -7,7 +7,16 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { type Entry, frameBytesMax, IndexBatchEncoder, indexBatchBytesMax } from '@central-backup/archive'
+import {
+  comparePaths,
+  decompressFrame,
+  type Entry,
+  frameBytesMax,
+  IndexBatchEncoder,
+  indexBatchBytesMax,
+  indexFrameMagic,
+  unwrapSkippable,
+} from '@central-backup/archive'
 import type { MessageOf } from '@central-backup/protocol'
 import { bytes, entry, file } from '../packages/archive/test/sample.ts'
 import { requireWholeArchives } from './harness/archives.ts'
@@ -17,6 +26,7 @@ import { peakMemoryOf } from './harness/measure.ts'
 import { encodeIndex, honestPack, indexFrame, messagesOf, type Pack, summaryOf } from './harness/pack.ts'
 import { type RunEnded, readRun, Site } from './harness/site.ts'
 import { writeTree } from './harness/tree.ts'
+import { terminalCommands as commands, Untouched } from './harness/untouched.ts'
 
 /** What a run of the two hosts may take, the honest one's included, on a busy machine. */
 const runMsMax = 30_000
@@ -47,6 +57,9 @@ function worst(told: readonly Lie[]): number {
 }
 
 const mebibyte = 1024 * 1024
+
+/** What the server may use for nine hosts at once, eight of which lie. */
+const serverBytesMax = 400 * mebibyte
 
 type Greeting = (...args: [...Parameters<NonNullable<FakeAgent['greeting']>>, name: string]) => Promise<void>
 type Messages = Parameters<Conversation['channel']['send']>[0][]
@@ -127,6 +140,34 @@ function batchWith(rest: Buffer): Buffer {
     Buffer.from('entries'),
     rest,
   ])
+}
+
+/** A zstd frame of one stored block, with this descriptor and what follows it in the header. */
+function oddFrame(descriptor: number, ...fields: number[]): Buffer {
+  const block = Buffer.from([0x09, 0x00, 0x00, 0x78])
+  return Buffer.concat([Buffer.from([0x28, 0xb5, 0x2f, 0xfd, descriptor, ...fields]), block, Buffer.alloc(4)])
+}
+
+/** The index of an honest pack with one path in it replaced, whatever the format says of its length. */
+function sendsPath(path: Buffer): Script {
+  return sends((pack) => {
+    const batch = decompressFrame(
+      unwrapSkippable(indexFrameMagic, encodeIndex(pack.header, pack.entries, pack.end)),
+      indexBatchBytesMax,
+    )
+    const honest = Buffer.concat([Buffer.from([0xc4, 5]), Buffer.from('srv/c')])
+    const at = batch.indexOf(honest)
+    const size = Buffer.alloc(5)
+    size[0] = 0xc6
+    size.writeUInt32BE(path.length, 1)
+    const changed = Buffer.concat([batch.subarray(0, at), size, path, batch.subarray(at + honest.length)])
+    const index = indexFrame(changed)
+    return [
+      ...pack.frames.map((payload) => ({ type: 'frame', payload }) as const),
+      { type: 'entries', payload: index },
+      summaryOf(pack.frames, [index], pack.end),
+    ]
+  })
 }
 
 const hostile = (path: string) => indexes((entries) => [...entries, entry(path)])
@@ -239,6 +280,16 @@ const lies: Lie[] = [
   { name: "a path with '..'", script: hostile('srv/../../../tmp/escaped'), code: 'message-malformed' },
   { name: 'an absolute path', script: hostile('/tmp/escaped'), code: 'message-malformed' },
   { name: 'a path with a NUL', script: hostile('srv/z\0z'), code: 'message-malformed' },
+  {
+    name: 'a path of a megabyte',
+    script: sendsPath(Buffer.concat([Buffer.from('srv/d'), Buffer.alloc(1_000_000, 'x')])),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a path of a megabyte of folders',
+    script: sendsPath(Buffer.concat([Buffer.from('srv/d'), Buffer.alloc(1_000_000, '/x')])),
+    code: 'message-malformed',
+  },
   { name: 'an empty path', script: indexes((entries) => [entry(''), ...entries]), code: 'message-malformed' },
   {
     name: 'a hard link to what was not packed before it',
@@ -345,6 +396,56 @@ const lies: Lie[] = [
     code: 'message-malformed',
   },
   {
+    name: 'a frame with a window of 256 MiB',
+    script: sendsFrame(oddFrame(0x84, 0x90, 1, 0, 0, 0)),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a frame with a window of 3.75 TiB',
+    script: sendsFrame(oddFrame(0x84, 0xff, 1, 0, 0, 0)),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a frame that needs a dictionary',
+    script: sendsFrame(oddFrame(0x27, 1, 2, 3, 4, 1)),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a frame that does not name its content',
+    script: sendsFrame(oddFrame(0x04, 0x58)),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a frame without a checksum',
+    script: sendsFrame(oddFrame(0x20, 1).subarray(0, -4)),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a skippable frame of 4 GiB in the place of content',
+    script: sendsFrame(Buffer.from('502a4d18ffffffff00000000', 'hex')),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a skippable frame of 4 GiB in the place of an index frame',
+    script: sendsBatch(Buffer.from('5b2a4d18ffffffff00000000', 'hex')),
+    code: 'message-malformed',
+  },
+  {
+    name: 'an index frame with a window of 256 MiB',
+    script: sendsBatch(skippable(oddFrame(0x84, 0x90, 1, 0, 0, 0))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'an index frame that needs a dictionary',
+    script: sendsBatch(skippable(oddFrame(0x27, 1, 2, 3, 4, 1))),
+    code: 'message-malformed',
+  },
+  {
+    name: 'a seek table of its own',
+    script: sendsBatch(Buffer.from('5e2a4d18090000000000000000b1ea928f', 'hex')),
+    code: 'message-malformed',
+  },
+  {
     name: 'a frame without content',
     script: sendsFrame(zstdFrame(0, runLengthBlock(0, true))),
     code: 'message-malformed',
@@ -424,6 +525,23 @@ const lies: Lie[] = [
       socket.write(rawMessage(3, Buffer.concat([Buffer.from([0x81, 0xa1, 0x70, 0xdc]), paths])))
     },
     code: 'message-malformed',
+    left: 'nothing',
+  },
+  {
+    name: 'hello again and again',
+    greeting: async (channel, _, name) => {
+      for (;;) await channel.send({ ...hello, name })
+    },
+    code: 'message-out-of-turn',
+    left: 'nothing',
+  },
+  {
+    name: 'its policy again and again',
+    greeting: async (channel, _, name) => {
+      await channel.send({ ...hello, name })
+      for (;;) await channel.send({ ...welcome, name })
+    },
+    code: 'message-out-of-turn',
     left: 'nothing',
   },
   {
@@ -573,6 +691,18 @@ const incrementalLies: Lie[] = [
     code: 'message-out-of-turn',
   },
   {
+    name: 'content at another place of its own archive',
+    script: pointsInto((base) => base, 'srv/a', { offset: 512 + 512 }),
+    code: 'message-malformed',
+    says: /did not have in the run before/,
+  },
+  {
+    name: 'content of another path of its own archive',
+    script: pointsInto((base) => base, 'srv/d'),
+    code: 'message-malformed',
+    says: /did not have in the run before/,
+  },
+  {
     name: "that a path with '..' is gone",
     script: sends((pack) => {
       const encoder = new IndexBatchEncoder(pack.header)
@@ -593,11 +723,13 @@ const incrementalLies: Lie[] = [
 let honestArchives: string[] = []
 
 /** An honest run, but for one more file, which lies in another archive. */
-function pointsInto(archiveOf: (base: string) => string): Script {
+function pointsInto(archiveOf: (base: string) => string, path = 'srv/d', place = { offset: 512 }): Script {
   return sends((pack) => {
     const archive = archiveOf(pack.header.base!)
-    const elsewhere = { ...file('srv/d', 'x').entry, extents: [{ archive, offset: 512, length: 1 }] }
-    return messagesOf({ ...pack, entries: [...pack.entries, elsewhere] })
+    const elsewhere = { ...file(path, 'x').entry, extents: [{ archive, length: 1, ...place }] }
+    const others = pack.entries.filter((one) => one.path !== path)
+    const entries = [...others, elsewhere].sort((a, b) => comparePaths(a.path, b.path))
+    return messagesOf({ ...pack, entries })
   })
 }
 
@@ -610,9 +742,6 @@ function skippable(payload: Buffer): Buffer {
   header.writeUInt32LE(payload.length, 4)
   return Buffer.concat([header, payload])
 }
-
-/** Everything that must not reach a terminal or a log as it is, but for the ends of lines. */
-const commands = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/
 
 /** So many lies are told in one run, each by a host of its own. */
 const liarsAtOnce = 8
@@ -647,9 +776,12 @@ describe('an agent that lies', () => {
     }
     honestArchives = site.files('honest')
     const names = told.map((_, number) => fakes[number]!.host.name)
-    const run = readRun(
-      await site.startServer(['run', '--json', ...options, 'honest', ...names]).endWithin(runMsMax),
-    )
+    const untouched = new Untouched(site, names)
+    const program = site.startServer(['run', '--json', ...options, 'honest', ...names])
+    const peak = peakMemoryOf(program)
+    const run = readRun(await program.endWithin(runMsMax))
+    untouched.check(['honest'])
+    assert.ok((await peak) < serverBytesMax, `the server used ${await peak} bytes`)
     assert.equal(run.ends.honest?.outcome, 'complete', run.stdout + run.stderr)
     assert.deepEqual(site.partials('honest'), [])
     return run
