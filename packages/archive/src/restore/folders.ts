@@ -18,6 +18,7 @@ import {
   unseal,
   unsealOpen,
 } from './inode-flags.ts'
+import { standsUnderOtherName } from './other-name.ts'
 import type { Spot } from './placement.ts'
 import { describeFailure } from './report.ts'
 import { closerLookOf, type Standing, standingAt, standingOf } from './standing.ts'
@@ -60,6 +61,11 @@ function makeFolder(work: RestoreWork, entry: Entry): boolean {
       break
     }
     if (standing?.type === 'directory') {
+      // The two are one here: what is in them comes together, which is told.
+      if (standsUnderOtherName(spot.folder, spot.name)) {
+        standing.underOtherName = true
+        work.kept(entry, standing)
+      }
       openToSelf(work, entry, spot, standing)
       return true
     }

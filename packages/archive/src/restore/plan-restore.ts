@@ -2,6 +2,7 @@ import { type Entry, type EntryType, storedBytes } from '../entry.ts'
 import { cName, errno } from '../native/libc.ts'
 import { type BytePath, isSafePath, isWithin } from '../path.ts'
 import { type Action, decide, type Overwrite, type RestoreRules } from './decision.ts'
+import { standsUnderOtherName } from './other-name.ts'
 import type { RestoreSource } from './source.ts'
 import { lookCloser, standingAt } from './standing.ts'
 import { openTarget } from './target.ts'
@@ -78,7 +79,9 @@ export class RestorePlanner implements Disposable {
     const name = cName(entry.path.slice(slash + 1) as BytePath)
     const standing = standingAt(folder, name, wanted.type)
     if (typeof standing === 'number') return standing === -errno.ENOENT ? 'create' : 'keep'
-    const action = decide(wanted, standing, this.#rules, (found) => lookCloser(folder, name, found))
+    const decided = decide(wanted, standing, this.#rules, (found) => lookCloser(folder, name, found))
+    const stands = decided === 'replace' && standsUnderOtherName(folder, name)
+    const action = stands ? 'keep' : decided
     const stays = action === 'keep' && standing?.type !== 'directory'
     if (entry.type === 'directory' && stays) this.#obstacle = entry.path
     return action

@@ -35,6 +35,8 @@ export interface Standing {
   empty: boolean
   /** What a status does not tell, where it was looked at. */
   closer: CloserLook | null
+  /** It was found to have another name, which the file system does not tell from this one. */
+  underOtherName: boolean
 }
 
 /** `null` for what could not be read, and for what objects of the kind do not have. */
@@ -132,6 +134,7 @@ function toStanding({ mode, deviceMajor, deviceMinor, ...rest }: FileStatus): St
     target: null,
     empty: false,
     closer: null,
+    underOtherName: false,
   }
 }
 

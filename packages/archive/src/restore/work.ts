@@ -5,6 +5,7 @@ import type { OpenObject } from '../native/libc-write.ts'
 import { type BytePath, isSafePath, quotePath } from '../path.ts'
 import { type Attribute, setAttributes } from './attributes.ts'
 import { type Action, decide, hasContent, type Overwrite, type RestoreRules } from './decision.ts'
+import { standsUnderOtherName } from './other-name.ts'
 import type { Spot } from './placement.ts'
 import { describeFailure, type RestoreObserver, type RestorePhase, RestoreRecord } from './report.ts'
 import type { RestoreSource } from './source.ts'
@@ -80,7 +81,10 @@ export class RestoreWork {
 
   /** What is to be done for an entry where `standing` has the name of `spot`. */
   decide(entry: Entry, spot: Spot, standing: Standing | null): Action {
-    return decide(entry, standing, this.rules, (found) => lookCloser(spot.folder, spot.name, found))
+    const action = decide(entry, standing, this.rules, (found) => lookCloser(spot.folder, spot.name, found))
+    if (action !== 'replace' || !standsUnderOtherName(spot.folder, spot.name)) return action
+    standing!.underOtherName = true
+    return 'keep'
   }
 
   /** Where an entry belongs, its folders made where they are missing; `null` where that cannot be, which is reported. */
@@ -158,5 +162,7 @@ export class RestoreWork {
 function describeKept(standing: Standing | null): string {
   if (standing === null) return 'something else stands there, and changes all the time'
   const what = standing.type ?? 'thing of an unknown kind'
+  if (standing.underOtherName)
+    return `a ${what} of another name stands there, which the file system of the target does not tell from this one`
   return `a ${what} that differs stands there${standing.type === 'directory' ? ', and is not empty' : ''}`
 }
