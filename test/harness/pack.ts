@@ -23,12 +23,18 @@ export interface Pack {
 
 /** Some files with content, and their folders. */
 export function honestPack(request: MessageOf<'backup'>): Pack {
-  const members: Member[] = [
+  return packMembers(request, [
     other('srv', 'directory', { mode: 0o755 }),
     file('srv/a', 'first\n'),
     file('srv/b', noise(200_000, 'b')),
     file('srv/c', 'last\n'),
-  ]
+  ])
+}
+
+/** A run of these members, which stand in the order of paths. */
+export function packMembers(request: MessageOf<'backup'>, members: readonly Member[]): Pack {
+  const count = (...types: Entry['type'][]) =>
+    members.filter(({ entry }) => types.includes(entry.type)).length
   const tar = buildTar(members)
   const frames: Buffer[] = []
   for (let at = 0; at < tar.length; at += frameBytesMax)
@@ -46,12 +52,12 @@ export function honestPack(request: MessageOf<'backup'>): Pack {
     end: {
       outcome: 'complete',
       counts: {
-        files: 3,
-        directories: 1,
-        symlinks: 0,
-        hardlinks: 0,
-        specials: 0,
-        sockets: 0,
+        files: count('file'),
+        directories: count('directory'),
+        symlinks: count('symlink'),
+        hardlinks: count('hardlink'),
+        specials: count('fifo', 'character-device', 'block-device'),
+        sockets: count('socket'),
         unchanged: 0,
         gone: 0,
         excluded: 0,
@@ -59,7 +65,7 @@ export function honestPack(request: MessageOf<'backup'>): Pack {
         vanished: 0,
         unreadable: 0,
         attributes: 0,
-        contentBytes: 200_011,
+        contentBytes: members.reduce((sum, { content }) => sum + content.length, 0),
       },
       finishedAtMs: startedAtMs + 1,
       broken: false,

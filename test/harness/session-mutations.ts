@@ -1,11 +1,7 @@
 /**
- * A valid session of an agent, changed in one place after the other: each field of each message, to what nobody
- * expects, and each message dropped, doubled, moved, cut or overwritten. Told to the real backup-server by as many fake
- * agents as have room in one run, beside an honest one, and looked at from all sides afterwards.
+ * A valid session of an agent, changed in one place: each field of each message, to what nobody expects, and each message
+ * dropped, doubled, moved, cut or overwritten. What is said here is told by `lying-hosts.ts`.
  */
-import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import {
   ArchiveAssembly,
   compressFrame,
@@ -17,28 +13,17 @@ import {
   unwrapSkippable,
   wrapSkippable,
 } from '@central-backup/archive'
-import {
-  type Channel,
-  encodeMessage,
-  type Message,
-  type MessageOf,
-  type MessageType,
-} from '@central-backup/protocol'
+import { encodeMessage, type Message, type MessageOf, type MessageType } from '@central-backup/protocol'
 import { type Options, Packr, Unpackr } from 'msgpackr'
-import { rawMessage } from './dialer.ts'
-import { FakeAgent } from './fake-agent.ts'
-import { peakMemoryOf } from './measure.ts'
 import { honestPack, messagesOf } from './pack.ts'
 import { Random } from './random.ts'
-import { readRun, type Site } from './site.ts'
-import { terminalCommands, Untouched } from './untouched.ts'
 
 const packr = new Packr({ useRecords: false, variableMapSize: true })
 // Its types do not know 'auto'.
 const unpackr = new Unpackr({ useRecords: false, int64AsType: 'auto' } as object as Options)
 
 /** A message as it goes over the wire, whatever it is. */
-interface Wire {
+export interface Wire {
   number: number
   payload: Buffer
   /** What its header says, where that is not the size of its payload. */
@@ -115,7 +100,7 @@ const hostileBytes = [
 const otherTypes: Value[] = [null, true, 1, 'x', [], {}, Buffer.from('x')]
 
 /** The messages of an honest session, in the order in which they are said. Two of them come before the request. */
-function transcriptOf(host: string, request: MessageOf<'backup'>): Message[] {
+export function transcriptOf(host: string, request: MessageOf<'backup'>): Message[] {
   const pack = honestPack(request)
   const path = Buffer.from('/srv/a')
   return [
@@ -129,10 +114,10 @@ function transcriptOf(host: string, request: MessageOf<'backup'>): Message[] {
   ]
 }
 
-const greetingMessages = 2
+export const greetingMessages = 2
 
 /** A request, for the shape of a session. */
-const anyRequest: MessageOf<'backup'> = {
+export const anyRequest: MessageOf<'backup'> = {
   type: 'backup',
   host: 'liar0',
   paths: [Buffer.from('/srv')],
@@ -242,7 +227,7 @@ export function describeMutation(mutation: Mutation): string {
 }
 
 /** The session with its mutation, as it goes over the wire. */
-function mutate(transcript: readonly Message[], mutation: Mutation): Wire[] {
+export function mutate(transcript: readonly Message[], mutation: Mutation): Wire[] {
   const wires = transcript.map(toWire)
   const { message } = mutation
   const wire = wires[message]!
@@ -334,177 +319,5 @@ function withTrueSummary(transcript: readonly Message[], wires: Wire[], batch: V
   } catch {
     // What is no archive has no summary either.
     return wires
-  }
-}
-
-/** How long the fake waits for a word of the server, which has none where it waits itself. */
-const patienceMs = 1_500
-
-/** Says a session with its mutation, and hangs up. */
-async function converse(
-  channel: Channel,
-  write: (bytes: Buffer) => void,
-  host: string,
-  mutation: Mutation,
-): Promise<void> {
-  const send = (wires: readonly Wire[]) => {
-    for (const { number, payload, length } of wires) write(rawMessage(number, payload, length))
-  }
-  const greeting = mutate(transcriptOf(host, anyRequest), mutation)
-  // What is moved to before the request is said there.
-  const early = mutation.kind === 'field' || mutation.message >= greetingMessages ? greetingMessages : null
-  if (early === null) send(greeting.slice(0, greetingMessages + (greeting.length > 9 ? 1 : 0)))
-  else send(greeting.slice(0, early))
-  const request = await hear(channel, 'backup')
-  if (request !== null) {
-    const wires = mutate(transcriptOf(host, request), mutation)
-    const last = wires.at(-1)
-    send(wires.slice(early ?? greetingMessages, -1))
-    await hear(channel, 'stored')
-    if (last !== undefined) send([last])
-  }
-}
-
-/** The message that is waited for; `null` where something else comes, or nothing. */
-async function hear<T extends 'backup' | 'stored'>(channel: Channel, type: T): Promise<MessageOf<T> | null> {
-  const deadlineMs = performance.now() + patienceMs
-  try {
-    for (;;) {
-      const timeoutMs = Math.max(1, Math.round(deadlineMs - performance.now()))
-      const message = await channel.receive(['hello', 'authenticate', 'backup', 'stored'], { timeoutMs })
-      if (message.type === type) return message as MessageOf<T>
-    }
-  } catch {
-    return null
-  }
-}
-
-/** What came of the sessions. */
-export interface MutationReport {
-  sessions: number
-  /** By code of the error, or outcome. */
-  ends: Map<string, number>
-  peakBytes: number
-}
-
-export interface MutationLimits {
-  serverBytesMax: number
-  /** Of one run of all hosts, the honest one's included. */
-  runMsMax: number
-}
-
-const honest = 'honest'
-
-/**
- * Tells mutations to a server, some at a time, each by a host of its own. Fails, with what was told, where one of them has
- * any effect but on its own host: a run that does not end, memory, another host's run, files of others, a word on the
- * terminal, an archive that is none.
- */
-export class LyingHosts implements AsyncDisposable {
-  readonly #site: Site
-  readonly #fakes: readonly FakeAgent[]
-
-  private constructor(site: Site, fakes: readonly FakeAgent[]) {
-    this.#site = site
-    this.#fakes = fakes
-  }
-
-  /** The site needs a host `honest` with an agent that is there, and as much `concurrency` as there are hosts. */
-  static async create(site: Site, count: number): Promise<LyingHosts> {
-    const fakes: FakeAgent[] = []
-    for (let number = 0; number < count; number++)
-      fakes.push(await FakeAgent.start(await site.addHost(`liar${number}`, { withoutAgent: true })))
-    return new LyingHosts(site, fakes)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const fake of this.#fakes) await fake[Symbol.asyncDispose]()
-  }
-
-  async tell(mutations: readonly Mutation[], limits: MutationLimits): Promise<MutationReport> {
-    const report: MutationReport = { sessions: 0, ends: new Map(), peakBytes: 0 }
-    for (let at = 0; at < mutations.length; at += this.#fakes.length) {
-      const group = mutations.slice(at, at + this.#fakes.length)
-      try {
-        await this.#tellGroup(group, limits, report, (at / this.#fakes.length) % 2 === 0)
-      } catch (error) {
-        const told = group.map((mutation, i) => `  liar${i}: ${describeMutation(mutation)}`)
-        throw new Error(`after these mutations:\n${told.join('\n')}`, { cause: error })
-      }
-    }
-    return report
-  }
-
-  async #tellGroup(
-    group: readonly Mutation[],
-    { serverBytesMax, runMsMax }: MutationLimits,
-    report: MutationReport,
-    full: boolean,
-  ): Promise<void> {
-    for (const [i, mutation] of group.entries()) {
-      const fake = this.#fakes[i]!
-      fake.greeting = async (channel, socket) => {
-        await converse(channel, (bytes) => socket.write(bytes), fake.host.name, mutation)
-        socket.end()
-      }
-    }
-    const names = group.map((_, i) => this.#fakes[i]!.host.name)
-    const untouched = new Untouched(this.#site, names)
-    const program = this.#site.startServer([
-      ...['run', '--json', ...(full ? ['--full'] : [])],
-      ...[honest, ...names],
-    ])
-    const peak = peakMemoryOf(program)
-    const run = readRun(await program.endWithin(runMsMax))
-    untouched.check([honest])
-    const peakBytes = await peak
-    assert.ok(peakBytes < serverBytesMax, `the server used ${peakBytes} bytes`)
-    assert.equal(run.ends[honest]?.outcome, 'complete', run.stdout + run.stderr)
-    assert.doesNotMatch(run.stdout + run.stderr, terminalCommands)
-    for (const name of names) {
-      const end = run.ends[name]
-      assert.ok(end !== undefined, `${name} has no end`)
-      assert.notEqual(end.error?.code, 'internal', `a bug of the server: ${end.error?.message}`)
-      const how = end.error?.code ?? end.outcome
-      report.ends.set(how, (report.ends.get(how) ?? 0) + 1)
-    }
-    report.sessions += group.length
-    report.peakBytes = Math.max(report.peakBytes, peakBytes)
-  }
-
-  /** What all that was believed has come to: it is listed, shown, verified, and nothing of it reaches the terminal. */
-  async checkWhatWasBelieved(): Promise<void> {
-    const site = this.#site
-    const printed: string[] = []
-    const run = async (codes: readonly number[], ...args: string[]) => {
-      const ended = await site.server(...args)
-      assert.ok(codes.includes(ended.code!), `${args.join(' ')}: ${ended.code}: ${ended.stderr}`)
-      printed.push(ended.stdout, ended.stderr)
-      return ended
-    }
-    const listed = await run([0], 'list', '--json')
-    const { runs } = listed.json[0] as unknown as { runs: { outcome: string }[] }
-    assert.ok(
-      runs.every(({ outcome }) => outcome !== 'running'),
-      'a run is open still',
-    )
-    await run([0, 1], 'status')
-    await run([0], 'find', '**')
-    for (const { host } of this.#fakes) {
-      if (site.archives(host.name).length === 0) continue
-      await run([0], 'ls', host.name, '-R')
-    }
-    const verified = await run([0, 3], 'verify', '--json')
-    const { damage } = verified.json[0] as unknown as { damage: { host: string }[] }
-    assert.deepEqual(
-      damage.filter(({ host }) => host === honest),
-      [],
-    )
-    const log = readFileSync(join(site.repository, 'backup-server.log'), 'utf8')
-    for (const text of [...printed, log]) {
-      assert.doesNotMatch(text, terminalCommands)
-      assert.ok(!text.split('\n').some((line) => line.startsWith('forged')))
-    }
-    site.serverLog()
   }
 }

@@ -5,6 +5,7 @@ import type { CommandDefinition } from './command.ts'
 import { collect } from './command.ts'
 import { entryLine, entryReport } from './entry-line.ts'
 import { formatTime } from './format.ts'
+import { printable } from './printable.ts'
 
 export const findCommand: CommandDefinition = {
   words: 'find',
@@ -24,7 +25,7 @@ export const findCommand: CommandDefinition = {
           invocation.report(reportVersion(version), [describeVersion(version)])
         }
       }
-      if (found === 0) invocation.note(`Nothing that was backed up matches ${pattern}`)
+      if (found === 0) invocation.note(`Nothing that was backed up matches ${printable(pattern)}`)
     })
   },
 }

@@ -117,5 +117,7 @@ function toUsageError(error: CommanderError): UsageError {
   const hint = 'backup-server --help lists the commands; backup-server COMMAND --help explains one.'
   // Commander's way to say that a command is missing, where it would print its whole help.
   if (error.code === 'commander.help') return new UsageError('A command is missing', { hint })
-  return new UsageError(error.message.replace(/^error: /, ''), { hint })
+  // A suggestion stands in a line of its own.
+  const message = error.message.replace(/^error: /, '').replace(/\n(\(Did you mean [^\n]*)$/, ' $1')
+  return new UsageError(message, { hint })
 }

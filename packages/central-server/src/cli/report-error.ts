@@ -1,6 +1,7 @@
 import { BackupError, ConfigurationError, describeProblem, type Problem } from '../errors.ts'
 import { type ExitCode, exitCodeOfError } from '../exit-codes.ts'
 import type { Invocation } from './invocation.ts'
+import { printable } from './printable.ts'
 
 /** An error as `--json` gives it. */
 export interface ErrorReport {
@@ -23,9 +24,10 @@ export function describeError(error: unknown): ErrorReport {
 /** Prints an error: for people on standard error and, with `--json`, as `{"error": …}` on standard output. */
 export function reportError(invocation: Invocation, error: unknown): ExitCode {
   const report = describeError(error)
-  const lines = [`backup-server: ${report.message}`]
-  lines.push(...(report.problems ?? []).map((problem) => `  ${describeProblem(problem)}`))
-  if (report.hint !== undefined) lines.push(`Hint: ${report.hint}`)
+  // Each is one line, also where a name in it has several.
+  const lines = [`backup-server: ${printable(report.message)}`]
+  lines.push(...(report.problems ?? []).map((problem) => `  ${printable(describeProblem(problem))}`))
+  if (report.hint !== undefined) lines.push(`Hint: ${printable(report.hint)}`)
   if (invocation.options.verbose && error instanceof Error && error.stack) lines.push(error.stack)
   invocation.warn(lines.join('\n'))
   if (invocation.options.json) invocation.report({ error: report }, [])

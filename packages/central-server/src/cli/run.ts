@@ -147,7 +147,7 @@ async function dryRun(invocation: Invocation, context: ServerContext, hosts: rea
 function reportListing(invocation: Invocation, { host, outcome, counts, error }: HostListing): void {
   if (invocation.options.json)
     invocation.report({ event: 'end', host, outcome, counts, error: error && describeError(error) }, [])
-  else if (error !== null) invocation.warn(`${host}: ${error.message}`)
+  else if (error !== null) invocation.warn(printable(`${host}: ${error.message}`))
   else
     invocation.note(
       `${host}: would pack ${formatCount(counts!.files)} files, ${formatBytes(counts!.contentBytes)}; ${formatCount(counts!.excluded)} left out`,
