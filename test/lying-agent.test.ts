@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import {
   comparePaths,
+  compressFrame,
   decompressFrame,
   type Entry,
   frameBytesMax,
@@ -876,6 +877,52 @@ describe('an agent that lies', () => {
     assert.match(ended.stderr, /more than 10000 warnings/)
     assert.ok(sent < 20_000, `${sent} warnings were taken`)
     assert.ok((await peak) < 300 * mebibyte, `the server used ${await peak} bytes`)
+  })
+
+  test('frames without end, each of 4 MiB in some bytes: the memory of the server stays small', async () => {
+    const frame = compressFrame(Buffer.alloc(frameBytesMax))
+    assert.ok(frame.length < 1000)
+    let sent = 0
+    fakes[1]!.script = async ({ channel, archive }) => {
+      await channel.send({ type: 'archive-name', name: archive })
+      for (; sent < 5000; sent++) await channel.send({ type: 'frame', payload: frame })
+      await channel.send({ type: 'finished', localCopy: null })
+    }
+    const untouched = new Untouched(site, ['liar1'])
+    const program = site.startServer(['-q', 'run', '--full', 'liar1'])
+    const peak = peakMemoryOf(program)
+    const ended = await program.endWithin(runMsMax)
+    assert.equal(ended.code, 1, ended.stderr)
+    assert.equal(sent, 5000)
+    assert.ok((await peak) < 300 * mebibyte, `the server used ${await peak} bytes`)
+    untouched.check([])
+  })
+
+  test('entries without end, with the longest paths: the memory of the server stays small, and nothing of them stays', async () => {
+    const rows = () =>
+      site.server('find', '/srv/endless/**', '--host', 'liar1', '--json').then(({ json }) => json.length)
+    fakes[1]!.script = async ({ channel, request, archive }) => {
+      await channel.send({ type: 'archive-name', name: archive })
+      const { header } = honestPack(request)
+      const encoder = new IndexBatchEncoder(header)
+      for (let number = 0; number < 200; number++) {
+        const name = `srv/endless/${String(number).padStart(9, '0')}${'/x'.repeat(120_000)}`
+        const endless = entry(name, { type: 'fifo' })
+        while (!encoder.add(endless))
+          await channel.send({ type: 'entries', payload: indexFrame(encoder.take()) })
+        encoder.reach(0)
+      }
+      await channel.send({ type: 'finished', localCopy: null })
+    }
+    const untouched = new Untouched(site, ['liar1'])
+    const program = site.startServer(['-q', 'run', '--full', 'liar1'])
+    const peak = peakMemoryOf(program)
+    const ended = await program.endWithin(runMsMax)
+    assert.equal(ended.code, 1, ended.stderr)
+    assert.match(ended.stderr, /finished/)
+    assert.ok((await peak) < 400 * mebibyte, `the server used ${await peak} bytes`)
+    untouched.check([])
+    assert.equal(await rows(), 0)
   })
 
   test('warnings about paths that are very long: told, cut, and kept in little space', async () => {

@@ -6,17 +6,20 @@ const linesPerMinuteMax = 30
 
 /** Logs connections that came to nothing, and counts those beyond the limit. */
 export class RefusalLog {
-  readonly #log: Logger
+  readonly #log: Pick<Logger, 'warn'>
+  readonly #nowMs: () => number
   #minute = 0
   #lines = 0
   #unlisted = 0
 
-  constructor(log: Logger) {
+  /** `nowMs` is a clock that never goes back. */
+  constructor(log: Pick<Logger, 'warn'>, nowMs: () => number = () => performance.now()) {
     this.#log = log
+    this.#nowMs = nowMs
   }
 
   add(error: ProtocolError, address: string): void {
-    const minute = Math.floor(performance.now() / 60_000)
+    const minute = Math.floor(this.#nowMs() / 60_000)
     if (minute !== this.#minute) {
       if (this.#unlisted > 0)
         this.#log.warn({ count: this.#unlisted }, `${this.#unlisted} more connections were refused`)
