@@ -521,3 +521,23 @@ test('a name with .., a path, or a newline in a grant is refused before anything
   assert.deepEqual(hostFiles(host.config), ['enrolment.key'])
   await requireStillGood(host)
 })
+
+test('an enrolment that began in time is finished after it, and nobody else gets in', async () => {
+  const host = await newHost({ validMs: 3000 })
+  const server = await dialAndProve(host.port, host.secret)
+  for (;;) {
+    const error = await dialHost(host.port).then(
+      ({ channel }) => channel.destroy(),
+      (one: ProtocolError) => one,
+    )
+    if (error?.code === 'connection-refused') break
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+  await server.channel.send(await makeGrant(site, host.name, server))
+  await server.channel.receive(['enrolment-ready'])
+  await server.channel.send({ type: 'enrolment-done' })
+  await server.channel.receive(['enrolment-end'])
+  await server.channel.close()
+  assert.equal((await host.enrolment.ended).name, host.name)
+  await giveUp(host)
+})

@@ -2,6 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { lstatSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { identityFromAltNames } from '@central-backup/protocol'
+import { pendingKeyFile } from './enroll/pending-key.ts'
 import type { Problem } from './errors.ts'
 import { type AgentSettings, inspectSettings } from './settings.ts'
 
@@ -33,8 +34,19 @@ export function checkHost(settingsFile: string, uid: number, nowMs: number): Che
   if (settings !== null) {
     checkCertificates(settings, nowMs, report)
     for (const folder of settings.allow.restore) checkRestoreFolder(folder, report)
+    checkPendingKey(settingsFile, report)
   }
   return report
+}
+
+/** An enrolment that was cut off at its very end leaves a host that works, and a key too many. */
+function checkPendingKey(settingsFile: string, { warnings }: CheckReport): void {
+  const file = pendingKeyFile(settingsFile)
+  if (lstatSync(file, { throwIfNoEntry: false }) === undefined) return
+  warnings.push(
+    `${file} is of an enrolment that was not finished: run backup-host enroll again; or, where backup-server check ` +
+      'says that all is well, delete it',
+  )
 }
 
 /** Others that can look into a folder find there what a server puts into it: set-user-id programs and devices, too. */

@@ -34,6 +34,11 @@ export function reachableAddresses(
   return (ordered.length > 0 ? ordered : found).map(({ address }) => address)
 }
 
+/** As it is written for people and in settings: an IPv6 address in brackets. */
+export function joinAddress(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
 function isLinkLocal(address: string): boolean {
   return /^fe[89ab]/i.test(address) || address.startsWith('169.254.')
 }

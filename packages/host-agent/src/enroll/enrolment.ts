@@ -18,6 +18,7 @@ import { requestCertificate } from '../host-key.ts'
 import { initialize, refuseExistingSetup } from '../init.ts'
 import type { ListenAddress } from '../settings-schema.ts'
 import { software } from '../version.ts'
+import { joinAddress } from './addresses.ts'
 import { EnrolmentGate } from './gate.ts'
 import { readGrant } from './grant.ts'
 import type { PendingKey } from './pending-key.ts'
@@ -75,6 +76,7 @@ export class Enrolment {
   readonly #deadline: { monotonicMs: number; clockMs: number }
   readonly #timer: NodeJS.Timeout
   #listener: Server | null = null
+  #port = 0
   /** The newest; it waits for the end of the one before it. */
   #conversation: Conversation | null = null
   #hasWritten = false
@@ -117,7 +119,8 @@ export class Enrolment {
     listener.on('error', (error) =>
       this.#options.onRefused(`A connection cannot be accepted: ${error.message}`),
     )
-    return (listener.address() as AddressInfo).port
+    this.#port = (listener.address() as AddressInfo).port
+    return this.#port
   }
 
   /** Ends it, with all connections; `ended` rejects with `reason`, unless the host is enrolled. Waits for what is being written. */
@@ -133,15 +136,13 @@ export class Enrolment {
 
   async #serve(socket: TLSSocket): Promise<void> {
     const address = socket.remoteAddress ?? 'unknown'
-    const binding = channelBinding(socket)
     const channel = new Channel(socket, { signal: this.#closing.signal })
     let isProven = false
     try {
+      const binding = channelBinding(socket)
       await this.#requireProof(channel, binding, address)
       isProven = true
-      const enrolled = await this.#takeTurn(channel, () => this.#enrol(channel, binding, address))
-      await this.#sendLastWord(channel)
-      this.#outcome.resolve(enrolled)
+      await this.#takeTurn(channel, () => this.#enrol(channel, binding, address))
     } catch (error) {
       this.#refused(isProven ? error : withoutTheirWords(error), address)
       await channel.fail(toldError(error))
@@ -167,7 +168,7 @@ export class Enrolment {
    * One conversation at a time. A newer one ends the older: it was proven to be of the same server, which has lost the
    * older connection, be it that this side has not noticed yet.
    */
-  async #takeTurn<T>(channel: Channel, work: () => Promise<T>): Promise<T> {
+  async #takeTurn(channel: Channel, work: () => Promise<void>): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const before = this.#conversation
     const mine = { channel, ended: promise }
@@ -176,33 +177,38 @@ export class Enrolment {
       void before?.channel.fail(new ProtocolError('cancelled', 'a newer connection has taken its place'))
       await before?.ended
       if (this.#isDone) throw used()
-      return await work()
+      await work()
     } finally {
       if (this.#conversation === mine) this.#conversation = null
       resolve()
     }
   }
 
-  async #enrol(channel: Channel, binding: Buffer, address: string): Promise<Enrolled> {
+  async #enrol(channel: Channel, binding: Buffer, address: string): Promise<void> {
     const { key } = this.#key
     const { now, listen, settingsFile } = this.#options
     await channel.send({ type: 'enrolment-request', ...requestCertificate(key, binding), atMs: now() })
     const grant = await channel.receive(['enrolment-grant'], { timeoutMs: enrolmentStepMsMax })
     const setup = readGrant(grant, key, now())
-    const { port } = this.#listener!.address() as AddressInfo
     if (!this.#mayReplace) await refuseExistingSetup(settingsFile)
     this.#hasWritten = true
     const files = await initialize(setup, {
       settingsFile,
       force: true,
-      listen: listen.address.includes(':') ? `[${listen.address}]:${port}` : `${listen.address}:${port}`,
+      listen: joinAddress(listen.address, this.#port),
     })
     await channel.send({ type: 'enrolment-ready' })
     await channel.receive(['enrolment-done'], { timeoutMs: enrolmentStepMsMax })
     this.#isDone = true
     this.#listener!.close()
-    await this.#key.remove()
-    return { name: setup.name, files, server: address }
+    try {
+      await this.#key.remove()
+      await this.#sendLastWord(channel)
+      this.#outcome.resolve({ name: setup.name, files, server: address })
+    } catch (error) {
+      this.#outcome.reject(error)
+      throw error
+    }
   }
 
   /** The server hangs up as soon as it has read it; and it does not matter any more. */

@@ -5,7 +5,7 @@ import { checkHost } from '../check.ts'
 import { describeProblem, StoppedBySignalError, UsageError } from '../errors.ts'
 import { type Output, printable } from '../report.ts'
 import { type ListenAddress, parseListenAddress, portDefault } from '../settings-schema.ts'
-import { reachableAddresses } from './addresses.ts'
+import { joinAddress, reachableAddresses } from './addresses.ts'
 import { type Enrolled, Enrolment } from './enrolment.ts'
 import { PendingKey, pendingKeyFile } from './pending-key.ts'
 
@@ -96,10 +96,6 @@ function readAddress(text: string): { host: string; port: number | null } {
   throw new UsageError(`--address: ${JSON.stringify(text)} is no HOST or HOST:PORT`, {
     hint: 'Expected where the server reaches this machine, like web1.example.org or 192.0.2.10:7911.',
   })
-}
-
-function joinAddress(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
 interface Waiting {
