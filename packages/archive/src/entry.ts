@@ -122,13 +122,18 @@ export interface Gone {
   reason: 'deleted' | 'unselected'
 }
 
-/** What an archive says that was packed anew when most of what it held was needed no more. */
+/** What an archive says that was packed anew: most of what it held was needed no more, or it took over those before it. */
 export interface Repack {
   /**
    * Archives of the runs of the generation that were to be kept then, in order. Of the runs up to the last of them, all
    * others are removed: what only they had may be missing from any archive.
    */
   kept: readonly string[]
+  /**
+   * Archives between its base and it that it has taken over, in order: its index is that of its run against its base, and
+   * these are not to be read, where one is still there. The newest of them, if there were too many.
+   */
+  absorbed: readonly string[]
 }
 
 /** What an archive says about the run that made it; stands in its first index batch. */

@@ -12,6 +12,8 @@ export type ArchiveErrorCode =
   | 'index-order'
   /** The index ends without its last batch. */
   | 'index-incomplete'
+  /** What the archive builds on has been built on by another, so that it has no place among those of its host. */
+  | 'base-taken'
   /** An entry cannot be encoded: a field is over a maximum of the format. */
   | 'entry-limit'
   /** The seek table contradicts itself or the file. */

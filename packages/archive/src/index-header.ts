@@ -38,7 +38,7 @@ const timestampMsMax = Number.MAX_SAFE_INTEGER
 /** At least what `writeHeader` writes, which is checked against the maxima of the format on the way. */
 export function headerBytesMax(header: ArchiveHeader): number {
   const patterns = [...header.paths, ...header.exclude]
-  const archives = header.repack === null ? [] : header.repack.kept
+  const archives = header.repack === null ? [] : [...header.repack.kept, ...header.repack.absorbed]
   return (
     256 +
     3 * (header.host.length + header.software.length + (header.base?.length ?? 0)) +
@@ -80,9 +80,11 @@ export function writeHeader(writer: MsgpackWriter, header: ArchiveHeader): void 
   writePatterns(writer, exclude)
   if (header.repack !== null) {
     writer.text('repack')
-    writer.map(1)
+    writer.map(2)
     writer.text('kept')
     writeArchives(writer, header.repack.kept)
+    writer.text('absorbed')
+    writeArchives(writer, header.repack.absorbed)
   }
 }
 
@@ -111,9 +113,11 @@ export function readHeader(reader: MsgpackReader): ArchiveHeader {
 
 function readRepack(reader: MsgpackReader): Repack {
   expectKey(reader, 'repack')
-  if (reader.map('repack') !== 1) throw reader.error('repack: 1 key expected')
+  if (reader.map('repack') !== 2) throw reader.error('repack: 2 keys expected')
   expectKey(reader, 'kept')
-  return { kept: readArchives(reader, 'kept') }
+  const kept = readArchives(reader, 'kept')
+  expectKey(reader, 'absorbed')
+  return { kept, absorbed: readArchives(reader, 'absorbed') }
 }
 
 /** At least what `writeEnd` writes. */

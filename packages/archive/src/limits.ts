@@ -73,5 +73,5 @@ export function compressedBytesMax(contentBytes: number): number {
   return contentBytes + (contentBytes >> 8) + (contentBytes < small ? (small - contentBytes) >> 11 : 0)
 }
 
-/** Most archives that the header of a repacked archive names. */
+/** Most archives that each list in the header of a repacked archive names. */
 export const headerArchivesMax = 4096

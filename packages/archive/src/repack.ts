@@ -1,18 +1,12 @@
-import { ArchiveAssembly } from './assembly.ts'
-import {
-  type ArchiveEnd,
-  type ArchiveHeader,
-  type Entry,
-  type Gone,
-  type Repack,
-  storedBytes,
-} from './entry.ts'
+import { type Absorbed, absorbHeaders, carriedEntries, goneOf, mergeByPath, mergeGone } from './absorbed.ts'
+import { type ArchiveEnd, type ArchiveHeader, type Entry, storedBytes } from './entry.ts'
 import { ArchiveError } from './errors.ts'
-import { compressFrame, indexFrameMagic, wrapSkippable } from './frame.ts'
+import { compressFrame } from './frame.ts'
 import { IndexBatchEncoder } from './index-batch.ts'
 import { frameBytesMax } from './limits.ts'
 import { type BytePath, comparePaths, quotePath } from './path.ts'
 import type { ArchiveReader } from './reader.ts'
+import { RepackedFile, Tail } from './repacked-file.ts'
 import type { FramePlace } from './seek-table.ts'
 import { fillTar } from './tar-filler.ts'
 import { encodeEntryHeader, endOfArchive, paddingBytes, tarBlockBytes } from './tar-header.ts'
@@ -25,6 +19,15 @@ export interface Needed {
   contents: Float64Array
 }
 
+export interface RepackPlan {
+  /** `null`: all that is there. */
+  needed: Needed | null
+  /** The archives directly before it, the oldest first, whose index it takes over. */
+  absorbed: readonly Absorbed[]
+  /** Archives of the runs of the generation that are to be kept, in order. */
+  kept: readonly string[]
+}
+
 export interface Repacked {
   digest: Buffer
   archiveBytes: number
@@ -33,62 +36,66 @@ export interface Repacked {
 }
 
 /**
- * Writes an archive anew with only what is needed of it. What stays lies at the same offsets of the tar stream, so that
- * extents of other archives go on being right; what goes leaves filler that compresses to nothing. Frames of which all is needed are
- * copied as they are. `write` gets the file from its first byte to its last. Throws an `ArchiveError` where the archive is
+ * Writes an archive anew with only what is needed of it, and with what is needed of those before it. What stays lies at the same offsets
+ * of the tar stream, so that extents of other archives go on being right; what goes leaves filler that compresses to nothing.
+ * Frames of which all is needed are copied as they are. What comes from archives before it has no content, and stands behind all else in
+ * the tar stream. `write` gets the file from its first byte to its last. Throws an `ArchiveError` where an archive is
  * damaged, or lacks something that is needed: then nothing was lost yet.
  */
 export async function repackArchive(
   reader: ArchiveReader,
-  needed: Needed,
-  repack: Repack,
+  plan: RepackPlan,
   write: (bytes: Buffer) => Promise<void>,
 ): Promise<Repacked> {
   const file = new RepackedFile(write)
-  await copyTar(reader, needed, file)
-  const stored = await copyIndex(reader, needed, repack, file)
+  if (plan.needed === null) await copyWholeTar(reader, plan, file)
+  else await copyTar(reader, planSegments(reader, plan.needed, plan.absorbed), file)
+  const stored = await copyIndex(reader, plan, file)
   return { ...(await file.finish()), storedBytes: stored }
-}
-
-/** The file that is written, frame by frame. */
-class RepackedFile {
-  readonly #assembly = new ArchiveAssembly()
-  readonly #write: (bytes: Buffer) => Promise<void>
-
-  constructor(write: (bytes: Buffer) => Promise<void>) {
-    this.#write = write
-  }
-
-  get tarBytes(): number {
-    return this.#assembly.tarBytes
-  }
-
-  async addFrame(frame: Buffer): Promise<void> {
-    this.#assembly.addFrame(frame)
-    await this.#write(frame)
-  }
-
-  async addBatch(batch: Buffer): Promise<void> {
-    const frame = wrapSkippable(indexFrameMagic, compressFrame(batch))
-    this.#assembly.addIndex(frame)
-    await this.#write(frame)
-  }
-
-  async finish(): Promise<{ digest: Buffer; archiveBytes: number }> {
-    const { seekTable, digest, archiveBytes } = this.#assembly.finish()
-    await this.#write(seekTable)
-    return { digest, archiveBytes }
-  }
 }
 
 /** Headers are held back until there are so many of them. */
 const headersBytesWanted = 1024 * 1024
 
+/** More than the header blocks of any member have: a path, a target and extended attributes at their maxima. */
+const headerBytesMax = 4 * 1024 * 1024
+
+/** So many headers are held back where it is not known yet whether there is room: never too few for those that stood there. */
+const waitingBytesMax = 2 * headerBytesMax
+
 /** A stretch of the new tar stream: of the old one at the same place, these bytes, or filler. */
 type Segment = { begin: number; end: number } & ({ kind: 'old' | 'filler' } | { kind: 'new'; bytes: Buffer })
 
-async function copyTar(reader: ArchiveReader, needed: Needed, file: RepackedFile): Promise<void> {
-  const segments = new Segments(planSegments(reader, needed))
+/** All frames but those in which the tar stream ends, and behind the members the headers of those that come from elsewhere. */
+async function copyWholeTar(
+  reader: ArchiveReader,
+  { absorbed }: RepackPlan,
+  file: RepackedFile,
+): Promise<void> {
+  const membersEnd = reader.tarBytes - endOfArchive.length
+  const ending: Buffer[] = []
+  for await (const piece of reader.readTar(Math.max(0, membersEnd), endOfArchive.length)) ending.push(piece)
+  if (!Buffer.concat(ending).equals(endOfArchive))
+    throw unlike('its tar stream does not end in two blocks of zeros')
+  const tail = new Tail(file)
+  for (const { number, place } of reader.dataFrames()) {
+    const { tarOffset, tarBytes } = place
+    if (tarOffset + tarBytes <= membersEnd) await file.addFrame(await reader.rawFrame(number))
+    else if (tarOffset < membersEnd)
+      for await (const piece of reader.readTar(tarOffset, membersEnd - tarOffset)) await tail.add(piece)
+  }
+  for await (const entry of carriedEntries(absorbed))
+    if (hasMember(entry)) await tail.add(Buffer.from(encodeEntryHeader(entry)))
+  await tail.add(endOfArchive)
+  await tail.end()
+}
+
+async function copyTar(
+  reader: ArchiveReader,
+  plan: AsyncGenerator<Segment, void, void>,
+  file: RepackedFile,
+): Promise<void> {
+  const segments = new Segments(plan)
   const fillers = new Map<number, Buffer>()
   for (const { number, place } of reader.dataFrames()) {
     const end = place.tarOffset + place.tarBytes
@@ -102,20 +109,14 @@ async function copyTar(reader: ArchiveReader, needed: Needed, file: RepackedFile
     else await file.addFrame(compressFrame(await compose(reader, place, within)))
   }
   // What is left stands behind all content, where nothing has to be at its old place.
-  let tail: Buffer[] = []
-  let tailBytes = 0
+  const tail = new Tail(file)
   for (let begin = file.tarBytes; ; begin += headersBytesWanted) {
     const within = await segments.upTo(begin + headersBytesWanted)
+    if (within.length === 0) return tail.end()
     for (const segment of within) {
       if (segment.kind !== 'new') throw unlike('content stands behind its end')
-      tail.push(segment.bytes)
-      tailBytes += segment.bytes.length
+      await tail.add(segment.bytes)
     }
-    if (within.length > 0 && tailBytes + headersBytesWanted <= frameBytesMax) continue
-    if (tailBytes > 0) await file.addFrame(compressFrame(Buffer.concat(tail)))
-    tail = []
-    tailBytes = 0
-    if (within.length === 0) return
   }
 }
 
@@ -194,45 +195,102 @@ function cut(segment: Segment, at: number): [Segment, Segment] {
 
 /**
  * The new tar stream in order: members with content where they were, the headers of all other entries as early as they
- * fit in, which is where they were or before, and filler up to the next content.
+ * fit in, which is where they were or before, and filler up to the next content. Headers for which there is no room stand at the
+ * end: those of entries that come from other archives, and those that did so when the archive was packed anew before.
  */
-async function* planSegments(reader: ArchiveReader, needed: Needed): AsyncGenerator<Segment, void, void> {
+async function* planSegments(
+  reader: ArchiveReader,
+  needed: Needed,
+  absorbed: readonly Absorbed[],
+): AsyncGenerator<Segment, void, void> {
+  const waiting = new WaitingHeaders()
+  const { contents } = needed
+  const late = new Set<number>()
   let at = 0
-  let headers: Buffer[] = []
-  let headersBytes = 0
+  let next = 0
+  let number = 0
   const takeHeaders = (): Segment => {
-    const segment: Segment = {
-      kind: 'new',
-      begin: at,
-      end: at + headersBytes,
-      bytes: Buffer.concat(headers, headersBytes),
-    }
+    const bytes = waiting.take()
+    const segment: Segment = { kind: 'new', begin: at, end: at + bytes.length, bytes }
     at = segment.end
-    headers = []
-    headersBytes = 0
     return segment
   }
   for await (const { entry, content } of neededEntries(reader, needed)) {
+    number++
     if (!hasMember(entry)) continue
     const header = encodeEntryHeader(entry)
     if (content === null) {
-      headers.push(Buffer.from(header))
-      headersBytes += header.length
-      if (headersBytes >= headersBytesWanted) yield takeHeaders()
+      // Where the next member begins is not known before it comes, but its content is not before this.
+      const room = (contents[next] ?? Number.POSITIVE_INFINITY) - headerBytesMax - at
+      if (waiting.bytes >= headersBytesWanted && waiting.bytes <= room) yield takeHeaders()
+      if (waiting.bytes < waitingBytesMax) waiting.add(number, entry, Buffer.from(header))
+      else late.add(number)
       continue
     }
+    next++
     const begin = content - header.length
-    if (headersBytes > 0) yield takeHeaders()
     if (at > begin || (begin - at) % tarBlockBytes !== 0)
       throw unlike(`${quotePath(entry.path)} is not where its index says`)
+    for (const one of waiting.shrinkTo(begin - at)) late.add(one)
+    if (waiting.bytes > 0) yield takeHeaders()
     if (begin > at) yield { kind: 'filler', begin: at, end: begin }
     const end = content + storedBytes(entry) + paddingBytes(storedBytes(entry))
     yield { kind: 'old', begin, end }
     at = end
   }
-  headers.push(endOfArchive)
-  headersBytes += endOfArchive.length
-  yield takeHeaders()
+  if (waiting.bytes > 0) yield takeHeaders()
+  for await (const bytes of tailOf(reader, needed, absorbed, late)) {
+    yield { kind: 'new', begin: at, end: at + bytes.length, bytes }
+    at += bytes.length
+  }
+}
+
+/** Headers of the entries that are late, by their numbers among those that are needed, and of those that come from elsewhere. */
+async function* tailOf(
+  reader: ArchiveReader,
+  needed: Needed,
+  absorbed: readonly Absorbed[],
+  late: ReadonlySet<number>,
+): AsyncGenerator<Buffer, void, void> {
+  let number = 0
+  if (late.size > 0)
+    for await (const { entry } of neededEntries(reader, needed))
+      if (late.has(++number)) yield Buffer.from(encodeEntryHeader(entry))
+  for await (const entry of carriedEntries(absorbed))
+    if (hasMember(entry)) yield Buffer.from(encodeEntryHeader(entry))
+  yield endOfArchive
+}
+
+/** Headers without content that wait for a place in the tar stream. */
+class WaitingHeaders {
+  #headers: { number: number; hasLinks: boolean; bytes: Buffer }[] = []
+  bytes = 0
+
+  add(number: number, { type, nlink }: Entry, bytes: Buffer): void {
+    this.#headers.push({ number, hasLinks: type !== 'directory' && nlink > 1, bytes })
+    this.bytes += bytes.length
+  }
+
+  /** Leaves only what has room, and returns the numbers of the others. Names of one object stay, if they can: they have an order. */
+  shrinkTo(room: number): number[] {
+    const left: number[] = []
+    for (const linked of [false, true]) {
+      this.#headers = this.#headers.filter(({ number, hasLinks, bytes }) => {
+        if (this.bytes <= room || hasLinks !== linked) return true
+        this.bytes -= bytes.length
+        left.push(number)
+        return false
+      })
+    }
+    return left
+  }
+
+  take(): Buffer {
+    const bytes = Buffer.concat(this.#headers.map((header) => header.bytes))
+    this.#headers = []
+    this.bytes = 0
+    return bytes
+  }
 }
 
 /** Sockets, and files whose content lies in another archive, stand in the index only. */
@@ -244,6 +302,12 @@ export function hasMember({ type, extents }: Entry): boolean {
 interface NeededEntry {
   entry: Entry
   content: number | null
+}
+
+async function* allEntries(reader: ArchiveReader): AsyncGenerator<NeededEntry, void, void> {
+  for await (const { entries } of reader.batches())
+    for (const entry of entries)
+      yield { entry, content: entry.extents.find(({ archive }) => archive === null)?.offset ?? null }
 }
 
 async function* neededEntries(
@@ -281,19 +345,29 @@ function contentOf({ path, extents }: Entry): number | null {
 
 async function copyIndex(
   reader: ArchiveReader,
-  needed: Needed,
-  repack: Repack,
+  { needed, absorbed, kept }: RepackPlan,
   file: RepackedFile,
 ): Promise<number> {
   const { header, end } = await headerAndEnd(reader)
-  const encoder = new IndexBatchEncoder({ ...header, repack })
+  const encoder = new IndexBatchEncoder(await absorbHeaders(header, reader.path, absorbed, kept))
   encoder.reach(file.tarBytes - endOfArchive.length)
   let stored = 0
-  for await (const { entry, content } of neededEntries(reader, needed)) {
-    if (content !== null) stored += storedBytes(entry)
+  async function* own(): AsyncGenerator<Entry, void, void> {
+    const chosen = needed === null ? allEntries(reader) : neededEntries(reader, needed)
+    for await (const { entry, content } of chosen) {
+      if (content !== null) stored += storedBytes(entry)
+      yield entry
+    }
+  }
+  let last: BytePath | null = null
+  for await (const entry of mergeByPath([own(), carriedEntries(absorbed)])) {
+    if (entry.path === last) throw unlike(`${quotePath(entry.path)} stands in it and in one before it`)
+    last = entry.path
     while (!encoder.add(entry)) await file.addBatch(encoder.take())
   }
-  for await (const gone of goneOf(reader)) while (!encoder.addGone(gone)) await file.addBatch(encoder.take())
+  // All that is gone stays: what is gone in a run that is needed no more is gone in those that follow.
+  const gone = mergeGone([...absorbed.map(({ path }) => goneOf(path)), goneOf(reader.path)])
+  for await (const one of gone) while (!encoder.addGone(one)) await file.addBatch(encoder.take())
   await file.addBatch(encoder.take(end))
   return stored
 }
@@ -306,11 +380,6 @@ async function headerAndEnd(reader: ArchiveReader): Promise<{ header: ArchiveHea
     end = batch.end
   }
   return { header: header!, end: end! }
-}
-
-/** All of it stays: what is gone in a run that is needed no more is gone in those that follow. */
-async function* goneOf(reader: ArchiveReader): AsyncGenerator<Gone, void, void> {
-  for await (const { gone } of reader.batches()) yield* gone
 }
 
 function lacks(path: BytePath): ArchiveError {

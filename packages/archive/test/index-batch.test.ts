@@ -40,7 +40,9 @@ const archiveNames = fc.array(
     maxLength: 3,
   },
 )
-const repacked = fc.record({ kept: archiveNames }).map(({ kept }) => ({ ...incremental, repack: { kept } }))
+const repacked = fc
+  .record({ kept: archiveNames, absorbed: archiveNames })
+  .map(({ kept, absorbed }) => ({ ...incremental, repack: { kept, absorbed } }))
 const headers = fc.option(fc.oneof(fc.constantFrom(header, incremental), repacked))
 
 /** Entries with all bytes as plain arrays, so that views and copies compare equal. */

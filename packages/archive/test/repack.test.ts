@@ -21,7 +21,7 @@ import { header } from './sample.ts'
 let folder: PackingFolder
 let whole: Entry[]
 let wholeBytes: number
-const repack = { kept: ['2026-11-21T030000Z-full.tar.zst'] }
+const kept = ['2026-11-21T030000Z-full.tar.zst']
 
 before(async () => {
   folder = new PackingFolder()
@@ -75,7 +75,7 @@ async function repackTo(name: string, from: string, paths: readonly BytePath[], 
   await using reader = await ArchiveReader.open(`${folder.path}/${from}`)
   const pieces: Buffer[] = []
   const needed = { paths: () => paths, contents: Float64Array.from(contents) }
-  const done = await repackArchive(reader, needed, repack, async (bytes) => {
+  const done = await repackArchive(reader, { needed, absorbed: [], kept }, async (bytes) => {
     pieces.push(Buffer.from(bytes))
   })
   writeFileSync(`${folder.path}/${name}`, Buffer.concat(pieces))

@@ -59,6 +59,7 @@ test('a run is kept as it began and ended', () => {
     finishedAtMs: 2000,
     error: null,
     contentBytes: 5678,
+    storedBytes: 5678,
     broken: false,
     counts: { files: 3, directories: 2 },
     warningCount: 0,

@@ -256,8 +256,21 @@ test('a second archive that builds on the same one is refused: rows can follow o
     ...{ startedAtMs: day(3), base: full.archive!.name, tree: { 't/b': { content: 'late' } } },
   })
   await assert.rejects(past.ingest(late), {
-    code: 'index-incomplete',
+    code: 'base-taken',
     message: /so does the archive of another/,
   })
+  assert.deepEqual(dumpVersions(past.catalog), before)
+  // The next run sets it aside, and says so once.
+  const { log, told } = remembering()
+  using lease = takeLease(past.catalog, 'web1')
+  assert.deepEqual(await adoptArchives({ ...past.prune, log, signal }, lease), [])
+  assert.equal(told.length, 1)
+  assert.match(
+    told[0]!,
+    new RegExp(`^error: .*so does the archive of another.*kept for 14 days as ${late}.superseded.partial`),
+  )
+  assert.deepEqual(await adoptArchives({ ...past.prune, log, signal }, lease), [])
+  assert.equal(told.length, 1)
+  assert.ok(past.files('archives').includes(`${late}.superseded.partial`))
   assert.deepEqual(dumpVersions(past.catalog), before)
 })

@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import { renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { Run } from '../src/catalog/catalog.ts'
+import { Catalog, type Run } from '../src/catalog/catalog.ts'
 import { takeLease } from '../src/catalog/lease.ts'
 import { forgetUnneededRuns, removeRun } from '../src/catalog/remove-run.ts'
 import { standingEntries } from '../src/catalog/versions.ts'
 import type { Host } from '../src/config/hosts.ts'
 import { adoptArchives } from '../src/jobs/adopt-archives.ts'
 import { applyPrune, planPrune, pruneHost } from '../src/jobs/prune.ts'
+import { rebuildCatalog } from '../src/jobs/rebuild-catalog.ts'
 import type { RetentionPolicy } from '../src/retention/plan.ts'
 import { day, dumpVersions, PastRuns, trashDays } from './past-run.ts'
 import { remembering } from './told.ts'
@@ -112,7 +113,8 @@ test('versions that only removed runs have go, and the others stay', async () =>
     [
       ['t', '01', null],
       ['t/a', '01', '03'],
-      ['t/b', '01', '02'],
+      // What took its place in run 2 is no more.
+      ['t/b', '01', '03'],
       ['t/b', '03', null],
     ],
   )
@@ -185,11 +187,50 @@ test('pinned runs stay, with the archives that they need', async () => {
   past.catalog.setPinned(2, true)
   await pruneHost(past.prune, hostWith({ last: 1 }))
   assert.deepEqual(idsOf(past), [2, 6])
-  assert.equal(past.files('archives').length, 6)
+  assert.equal(past.files('archives').length, 5)
   past.catalog.setPinned(2, false)
   await pruneHost(past.prune, hostWith({ last: 1 }))
   assert.deepEqual(idsOf(past), [6])
   assert.equal(past.files('archives').length, 3)
+})
+
+test('archives behind the last run of a generation that stays go, and what ended in them stands again', async () => {
+  using past = await PastRuns.create()
+  const runs = await addRuns(past)
+  const before = standing(past, runs[1]!)
+  await past.remove(3)
+  assert.deepEqual(past.files('trash'), [runs[2]!.archive!.name])
+  assert.deepEqual(standing(past, runs[1]!), before)
+  assert.equal(past.catalog.lastOfGeneration(1), 2)
+  const versions = dumpVersions(past.catalog)
+  past.catalog.checkpoint()
+  await rebuildCatalog(past.repository, () => past.nowMs, { onArchive: () => {} })
+  using rebuilt = new Catalog(past.repository.catalogFile, { now: () => past.nowMs })
+  assert.deepEqual(dumpVersions(rebuilt), versions)
+  // Back from the trash, it is what it was.
+  renameSync(
+    join(past.repository.folder, 'trash/web1', runs[2]!.archive!.name),
+    past.path(runs[2]!.archive!.name),
+  )
+  assert.equal((await past.ingest(runs[2]!.archive!.name)).generation, 1)
+})
+
+test('a run that failed without an archive holds up neither versions nor archives', async () => {
+  using past = await PastRuns.create()
+  await addRuns(past)
+  using lease = takeLease(past.catalog, 'web1')
+  const id = past.catalog.beginRun({
+    ...{ host: 'web1', kind: 'incremental', generation: 1, leaseToken: lease.token, startedAtMs: day(3) + 1 },
+  })
+  const nothing = { contentBytes: 0, counts: {}, warningCount: 0, warnings: [], archive: null }
+  const error = { code: 'connection-lost', message: 'gone' }
+  past.catalog.finishRun(id, { ...nothing, kind: 'incremental', outcome: 'failed', error })
+  lease.release()
+  await pruneHost(past.prune, hostWith({ last: 1 }))
+  assert.equal(past.files('trash').length, 3)
+  assert.ok(
+    dumpVersions(past.catalog).every((row) => (row as { generation: string }).generation.includes('-04T')),
+  )
 })
 
 test('while a run of the host is at work, nothing is removed', async () => {

@@ -131,6 +131,7 @@ for (const when of ['before the new archive has its name', 'after it']) {
         digest,
         archiveBytes: repacked.bytes,
         storedBytes: 1,
+        absorbed: '[]',
       })
       catalog.database
         .prepare('UPDATE runs SET digest = ?, archive_bytes = ? WHERE id = ?')

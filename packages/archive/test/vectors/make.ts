@@ -78,7 +78,31 @@ const unchanged: Vector = {
   options: { header: incremental },
 }
 
-export const vectors: readonly Vector[] = [example, everyKind, unchanged]
+/** One that has taken over two others: what they removed, it has again in part, and one path is gone for two reasons. */
+const merged: Vector = {
+  name: 'merged-1',
+  members: () => [
+    other('etc', 'directory', { mode: 0o755 }),
+    other('etc/again', 'directory', { mode: 0o700 }),
+    file('etc/again/new', 'new'),
+  ],
+  options: {
+    header: {
+      ...incremental,
+      repack: {
+        kept: ['2026-11-21T030000Z-full.tar.zst', '2026-11-22T030000Z-incremental.tar.zst'],
+        absorbed: ['2026-11-21T040000Z-incremental.tar.zst', '2026-11-21T050000Z-incremental.tar.zst'],
+      },
+    },
+    gone: [
+      { path: bytes('etc/again'), reason: 'deleted' },
+      { path: bytes('home'), reason: 'unselected' },
+      { path: bytes('home/old'), reason: 'deleted' },
+    ],
+  },
+}
+
+export const vectors: readonly Vector[] = [example, everyKind, unchanged, merged]
 
 export function archivePath({ name }: Vector): string {
   return `${import.meta.dirname}/${name}.tar.zst`

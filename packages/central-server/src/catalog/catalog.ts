@@ -45,6 +45,8 @@ export interface Run {
   /** What the run left, or `null`. */
   archive: { name: string; bytes: number; digest: Uint8Array } | null
   contentBytes: number
+  /** Bytes of content that its archive still holds. */
+  storedBytes: number
   /** It was broken off: `archive` has what came until then, in path order, and what stood before of the rest. */
   broken: boolean
   counts: RunCounts
@@ -307,6 +309,7 @@ function toRun(row: RunRow): Run {
     archive:
       row.archive === null ? null : { name: row.archive, bytes: row.archive_bytes, digest: row.digest! },
     contentBytes: row.content_bytes,
+    storedBytes: row.stored_bytes,
     broken: row.broken === 1,
     counts: JSON.parse(row.counts) as RunCounts,
     warningCount: row.warning_count,

@@ -28,6 +28,16 @@ export interface Bridge {
   standIn(archive: string): number
 }
 
+/** How an archive is taken in where others are not there. */
+export interface IngestOptions {
+  bridge?: Bridge | null
+  /**
+   * Archives that others have taken over: nothing of their content was needed any more, so what points there is of a run that
+   * was removed, and goes with it.
+   */
+  absorbed?: ReadonlySet<string>
+}
+
 /**
  * Makes the catalog know an archive that lies in the repository, from what the archive says itself. Used for one that a
  * crash kept out of the catalog, and to make the catalog anew. Returns its run, and
@@ -39,7 +49,7 @@ export async function ingestArchive(
   catalog: Catalog,
   lease: Lease,
   file: ArchiveFile,
-  bridge: Bridge | null = null,
+  { bridge = null, absorbed }: IngestOptions = {},
 ): Promise<{ id: number; repack: Repack | null }> {
   await using reader = await ArchiveReader.open(file.path)
   const { digest, bytes } = await digestOf(file.path)
@@ -52,7 +62,10 @@ export async function ingestArchive(
   const generation = bridge === null ? generationOf(catalog, file, header) : latestGeneration(catalog, header)
   const id = catalog.beginRun({ host, kind, generation, leaseToken: lease.token, startedAtMs })
   try {
-    const recorder = new RunRecorder(catalog, id, { generation: generation ?? id, bridge })
+    const recorder = new RunRecorder(catalog, id, {
+      generation: generation ?? id,
+      missing: (archive) => (absorbed?.has(archive) === true ? id : (bridge?.standIn(archive) ?? null)),
+    })
     let end: ArchiveEnd | null = null
     let stored = 0
     const take = (batch: IndexBatch) => {
@@ -101,7 +114,7 @@ function generationOf(catalog: Catalog, { host, path }: ArchiveFile, { base }: A
   if (run !== undefined) {
     if (run.id === catalog.lastOfGeneration(run.generation)) return run.generation
     throw new ArchiveError(
-      'index-incomplete',
+      'base-taken',
       `${path}: it tells what has changed since ${base}, and so does the archive of another run`,
       { hint: 'What it holds itself can be extracted with tar.' },
     )

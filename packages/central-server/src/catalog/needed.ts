@@ -5,33 +5,64 @@ import { pathOfSortKey } from './version-row.ts'
 /** Rows of one query, so that others can write to the catalog in between. */
 const pathsRowsMax = 10_000
 
-/** An archive of a removed run, and how much of the content that it holds some version still has. */
-export interface PartlyNeeded {
+/** The archive of a run as one of those of its generation, and what of it could be thrown away. */
+export interface ChainLink {
   run: Run
+  /** Retention removed its run before the time that was asked for. */
+  removed: boolean
+  /** Bytes of content that it holds, and how many of them some version still has. */
   storedBytes: number
   neededBytes: number
+  /** It has pieces of content that lies in several archives: such an archive stays as it is. */
+  inPieces: boolean
+  /** Objects with several names began in its run: in a tar stream these have to stand in their order. */
+  hasLinks: boolean
+  /** It was found that it cannot be packed anew. */
+  refused: boolean
 }
 
 /**
- * Archives of runs of a host that retention removed before a time, and that hold content. Those whose content is in
- * pieces are left out. Looks at all versions of their generations: about a second for a million.
+ * The archives of each generation of a host of which a run was removed before a time, in the order in which they build on each
+ * other. Where a removed one holds content, looks at all versions of the generation: about a second for a million.
  */
-export function partlyNeeded(catalog: Catalog, host: string, beforeMs: number): PartlyNeeded[] {
+export function chainsWithRemoved(catalog: Catalog, host: string, beforeMs: number): ChainLink[][] {
   const { statements } = catalog
-  const removed = statements.removedRuns
-    .all({ host, beforeMs })
-    .filter(({ stored_bytes }) => stored_bytes > 0)
-    .map((row) => ({ run: catalog.run(row.id)!, storedBytes: row.stored_bytes }))
-  const generations = [...new Set(removed.map(({ run }) => run.generation))]
-  const needed = new Map(
-    generations.flatMap((generation) =>
-      statements.neededBytes.all(generation).map(({ run, bytes }) => [run, bytes] as const),
-    ),
-  )
-  const inPieces = new Set(generations.flatMap((generation) => statements.runsOfPieces.all(generation)))
-  return removed
-    .filter(({ run }) => !inPieces.has(run.id))
-    .map(({ run, storedBytes }) => ({ run, storedBytes, neededBytes: needed.get(run.id) ?? 0 }))
+  const removed = new Set(statements.removedRuns.all({ host, beforeMs }).map(({ id }) => id))
+  if (removed.size === 0) return []
+  const chains = Map.groupBy(catalog.archivedRuns(host), ({ generation }) => generation)
+  return [...chains].flatMap(([generation, runs]) => {
+    const those = runs.filter(({ id }) => removed.has(id))
+    if (those.length === 0) return []
+    const looks = those.some(({ storedBytes }) => storedBytes > 0)
+    const needed = new Map(
+      looks ? statements.neededBytes.all(generation).map(({ run, bytes }) => [run, bytes] as const) : [],
+    )
+    const inPieces = new Set(looks ? statements.runsOfPieces.all(generation) : [])
+    return [
+      runs.map((run) => ({
+        run,
+        removed: removed.has(run.id),
+        storedBytes: run.storedBytes,
+        neededBytes: needed.get(run.id) ?? 0,
+        inPieces: inPieces.has(run.id),
+        hasLinks: false,
+        refused: false,
+      })),
+    ]
+  })
+}
+
+/** Fills in `hasLinks` for some runs of a chain; looks at all versions of the generation. Returns whether there are any. */
+export function findLinks(
+  { statements }: Catalog,
+  chain: readonly ChainLink[],
+  runs: readonly Run[],
+): boolean {
+  const generation = chain[0]!.run.generation
+  const list = JSON.stringify(runs.map(({ id }) => id))
+  const found = new Set(statements.runsOfLinks.all({ generation, runs: list }))
+  for (const link of chain) link.hasLinks ||= found.has(link.run.id)
+  return found.size > 0
 }
 
 /** A version whose content lies in an archive, and the runs in which it stands: from the first up to, not including, the end. */

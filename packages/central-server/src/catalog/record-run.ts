@@ -1,6 +1,5 @@
 import { ArchiveError, type Entry, type Extent, type Gone, quotePath } from '@central-backup/archive'
 import type { Catalog } from './catalog.ts'
-import type { Bridge } from './ingest-archive.ts'
 import { openReferences, type References } from './references.ts'
 import { endReasonNumber, sortKey, toEntry, toVersionValues } from './version-row.ts'
 
@@ -9,7 +8,8 @@ const purgedRowsMax = 10_000
 
 export interface RecordOptions {
   generation?: number
-  bridge?: Bridge | null
+  /** Gives the run of an archive that none has left. */
+  missing?: (archive: string) => number | null
   base?: number | null
 }
 
@@ -22,7 +22,7 @@ export class RunRecorder {
   readonly #catalog: Catalog
   readonly #run: number
   readonly #generation: number
-  readonly #bridge: Bridge | null
+  readonly #missing: (archive: string) => number | null
   readonly #base: number | null
   readonly #references: References
   readonly #owners = new Map<string, number>()
@@ -34,9 +34,9 @@ export class RunRecorder {
   constructor(
     catalog: Catalog,
     run: number,
-    { generation = run, bridge = null, base = null }: RecordOptions = {},
+    { generation = run, missing = () => null, base = null }: RecordOptions = {},
   ) {
-    this.#bridge = bridge
+    this.#missing = missing
     this.#base = base
     this.#references = openReferences(catalog)
     this.#catalog = catalog
@@ -51,7 +51,10 @@ export class RunRecorder {
       for (const one of gone) this.#endAll(one)
       for (const entry of entries) {
         if (this.#base !== null) this.#checkElsewhere(entry, this.#base)
-        if (this.#generation !== this.#run) this.#end(sortKey(entry.path), null)
+        if (this.#generation !== this.#run) {
+          const replaced = { generation: this.#generation, run: this.#run, path: sortKey(entry.path) }
+          statements.replaceVersion.run(replaced)
+        }
         const place = {
           generation: this.#generation,
           run: this.#run,
@@ -75,17 +78,13 @@ export class RunRecorder {
     )
   }
 
-  #end(path: Buffer, reason: number | null): void {
-    this.#catalog.statements.endVersion.run({ generation: this.#generation, run: this.#run, path, reason })
-  }
-
   /** Ends what stood at a path, and below it. */
   #endAll(gone: Gone): void {
-    const key = sortKey(gone.path)
-    const reason = endReasonNumber(gone.reason)
-    this.#end(key, reason)
-    const [from, end] = [Buffer.concat([key, Buffer.from([0])]), Buffer.concat([key, Buffer.from([1])])]
-    this.#catalog.statements.endBelow.run({ generation: this.#generation, run: this.#run, from, end, reason })
+    const path = sortKey(gone.path)
+    const place = { generation: this.#generation, run: this.#run, reason: endReasonNumber(gone.reason) }
+    this.#catalog.statements.endVersion.run({ ...place, path })
+    const [from, end] = [Buffer.concat([path, Buffer.from([0])]), Buffer.concat([path, Buffer.from([1])])]
+    this.#catalog.statements.endBelow.run({ ...place, from, end })
   }
 
   #ownerOf({ user, group }: Entry): number {
@@ -101,9 +100,9 @@ export class RunRecorder {
   }
 
   readonly #runOf = (archive: string): number => {
-    const run = this.#catalog.statements.runOfArchive.get({ run: this.#run, archive })
-    if (run === undefined && this.#bridge !== null) return this.#bridge.standIn(archive)
-    if (run === undefined)
+    const known = this.#catalog.statements.runOfArchive.get({ run: this.#run, archive })
+    const run = known ?? this.#missing(archive)
+    if (run === null)
       throw new ArchiveError(
         'index-invalid',
         `no run has left the archive ${archive}, which an entry points into`,

@@ -13,19 +13,40 @@ export function removeRun(catalog: Catalog, run: Pick<Run, 'id' | 'generation'>,
 }
 
 /** Removes the versions of a generation that stand only in runs that were removed. */
-export function purgeRemoved(catalog: Catalog, run: Pick<Run, 'generation'>): void {
-  const purge = { generation: run.generation, limit: purgedRowsMax }
-  while (catalog.transaction(() => catalog.statements.purgeUnused.run(purge).changes) > 0);
+export function purgeRemoved(catalog: Catalog, { generation }: Pick<Run, 'generation'>): void {
+  const { unusedVersions, inheritEnd, deleteVersion } = catalog.statements
+  const purge = () => {
+    const rows = unusedVersions.all({ generation, limit: purgedRowsMax })
+    for (const row of rows) {
+      inheritEnd.run(row)
+      deleteVersion.run(row)
+    }
+    return rows.length
+  }
+  while (catalog.transaction(purge) === purgedRowsMax);
 }
 
 /**
- * Forgets the removed runs of a host whose whole generation is removed, and returns the names of their archives, which
- * nothing needs any more. Within a generation none goes alone: what a run says of deletions holds for all that follow.
+ * Forgets the removed runs of a host that no other builds on: those of whole generations, and those behind the last run
+ * of one that is not removed. Returns the names of their archives, which nothing needs any more. Before the last one of a generation none
+ * goes alone: what a run says of deletions holds for all that follow.
  */
 export function forgetUnneededRuns(catalog: Catalog, host: string): string[] {
+  const { statements } = catalog
+  const first = new Map<number, number>()
+  for (const row of statements.unneededRuns.all(host)) {
+    const generation = row.generation ?? row.id
+    first.set(generation, Math.min(row.id, first.get(generation) ?? row.id))
+  }
+  // A crash in between leaves runs that are forgotten the next time, and that nobody sees.
+  for (const [generation, run] of first) {
+    purgeRemoved(catalog, { generation })
+    const rows = { generation, run, limit: purgedRowsMax }
+    while (catalog.transaction(() => statements.endNoMore.run(rows).changes) > 0);
+  }
   return catalog.durableTransaction(() => {
-    const runs = catalog.statements.unneededRuns.all(host)
-    for (const { id } of runs) catalog.statements.deleteRun.run(id)
+    const runs = statements.unneededRuns.all(host)
+    for (const { id } of runs) statements.deleteRun.run(id)
     return runs.flatMap(({ archive }) => archive ?? [])
   })
 }

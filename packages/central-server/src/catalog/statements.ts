@@ -185,14 +185,18 @@ export function prepareStatements(database: Database.Database) {
          ORDER BY path LIMIT :limit`,
       )
       .pluck(),
+    /** `absorbed`: JSON, [[run, archive], ...]. */
     insertRepack: database.prepare<
-      [{ run: number; digest: Buffer; archiveBytes: number; storedBytes: number }]
+      [{ run: number; digest: Buffer; archiveBytes: number; storedBytes: number; absorbed: string }]
     >(
-      `INSERT INTO repacks (run_id, digest, archive_bytes, stored_bytes)
-       VALUES (:run, :digest, :archiveBytes, :storedBytes)`,
+      `INSERT INTO repacks (run_id, digest, archive_bytes, stored_bytes, absorbed)
+       VALUES (:run, :digest, :archiveBytes, :storedBytes, :absorbed)`,
     ),
-    repacks: database.prepare<[host: string], { run: number; archive: string; digest: Buffer }>(
-      `SELECT run_id AS run, archive, repacks.digest FROM repacks JOIN runs ON runs.id = run_id
+    repacks: database.prepare<
+      [host: string],
+      { run: number; generation: number; archive: string; digest: Buffer; absorbed: string }
+    >(
+      `SELECT run_id AS run, generation, archive, repacks.digest, absorbed FROM repacks JOIN runs ON runs.id = run_id
        JOIN hosts ON hosts.id = host_id WHERE hosts.name = ?`,
     ),
     applyRepack: database.prepare<[run: number]>(
@@ -200,23 +204,86 @@ export function prepareStatements(database: Database.Database) {
          (SELECT digest, archive_bytes, stored_bytes FROM repacks WHERE run_id = runs.id) WHERE id = ?`,
     ),
     deleteRepack: database.prepare<[run: number]>('DELETE FROM repacks WHERE run_id = ?'),
-    /** Removed runs of a host whose generation has no run left that is not. */
+    /** Versions that begin or end in one of the runs do so in another that follows them at once. `absorbed`: JSON list. */
+    beginLater: database.prepare<[{ generation: number; run: number; absorbed: string; limit: number }]>(
+      `UPDATE versions SET first_run = :run WHERE generation = :generation AND (path, first_run) IN (
+         SELECT path, first_run FROM versions WHERE generation = :generation
+           AND first_run IN (SELECT value FROM json_each(:absorbed)) LIMIT :limit)`,
+    ),
+    endLater: database.prepare<[{ generation: number; run: number; absorbed: string; limit: number }]>(
+      `UPDATE versions SET end_run = :run WHERE generation = :generation AND (path, first_run) IN (
+         SELECT path, first_run FROM versions WHERE generation = :generation
+           AND end_run IN (SELECT value FROM json_each(:absorbed)) LIMIT :limit)`,
+    ),
+    /** Runs among some in which objects with several names began. `runs`: JSON list. */
+    runsOfLinks: database
+      .prepare<[{ generation: number; runs: string }], number>(
+        `SELECT DISTINCT first_run FROM versions WHERE generation = :generation AND type <> 1 AND nlink > 1
+         AND first_run IN (SELECT value FROM json_each(:runs))`,
+      )
+      .pluck(),
+    repackRefusals: database.prepare<
+      [generation: number],
+      { run: number; state: string; at_ms: number; reason: string }
+    >(
+      `SELECT run_id AS run, state, at_ms, reason FROM repack_refusals JOIN runs ON runs.id = run_id
+       WHERE generation = ?`,
+    ),
+    setRepackRefusal: database.prepare<[{ run: number; state: string; atMs: number; reason: string }]>(
+      `INSERT INTO repack_refusals (run_id, state, at_ms, reason) VALUES (:run, :state, :atMs, :reason)
+       ON CONFLICT DO UPDATE SET state = excluded.state, at_ms = excluded.at_ms, reason = excluded.reason`,
+    ),
+    deleteRepackRefusal: database.prepare<[run: number]>('DELETE FROM repack_refusals WHERE run_id = ?'),
+    /** Removed runs of a host that no run builds on that is not removed. */
     unneededRuns: database.prepare<[host: string], RunRow>(
       `${selectRuns} WHERE hosts.name = ? AND removed_at_ms IS NOT NULL AND NOT EXISTS (
-         SELECT 1 FROM runs AS other WHERE other.generation = runs.generation AND other.removed_at_ms IS NULL)`,
+         SELECT 1 FROM runs AS other WHERE other.generation = runs.generation AND other.id > runs.id
+           AND other.archive IS NOT NULL AND other.removed_at_ms IS NULL)`,
+    ),
+    /** What ended in a run that is forgotten still stands in the last one that is left. */
+    endNoMore: database.prepare<[{ generation: number; run: number; limit: number }]>(
+      `UPDATE versions SET end_run = NULL, end_reason = NULL WHERE generation = :generation AND (path, first_run) IN (
+         SELECT path, first_run FROM versions WHERE generation = :generation AND end_run >= :run LIMIT :limit)`,
     ),
     deleteRun: database.prepare<[id: number]>('DELETE FROM runs WHERE id = ?'),
 
     setPinned: database.prepare<[{ id: number; pinned: number }]>(
       'UPDATE runs SET pinned = :pinned WHERE id = :id AND archive IS NOT NULL',
     ),
-    /** Versions of a generation that stand in none of its runs. */
-    purgeUnused: database.prepare<[{ generation: number; limit: number }]>(
-      `DELETE FROM versions WHERE generation = :generation AND (path, first_run) IN (
-         SELECT path, first_run FROM versions AS version WHERE generation = :generation AND NOT EXISTS (
-           SELECT 1 FROM runs WHERE runs.generation = :generation AND removed_at_ms IS NULL AND runs.id >= version.first_run
-             AND (version.end_run IS NULL OR runs.id < version.end_run))
-         LIMIT :limit)`,
+    /** Versions of a generation that stand in none of its runs which have an archive. */
+    unusedVersions: database.prepare<
+      [{ generation: number; limit: number }],
+      {
+        generation: number
+        path: Buffer
+        first_run: number
+        end_run: number | null
+        end_reason: number | null
+      }
+    >(
+      `SELECT generation, path, first_run, end_run, end_reason FROM versions AS version
+       WHERE generation = :generation AND NOT EXISTS (
+         SELECT 1 FROM runs WHERE runs.generation = :generation AND archive IS NOT NULL AND removed_at_ms IS NULL
+           AND runs.id >= version.first_run AND (version.end_run IS NULL OR runs.id < version.end_run))
+       LIMIT :limit`,
+    ),
+    /** The version that one which is removed had replaced ends where that did: nothing that is seen lies between. */
+    inheritEnd: database.prepare<
+      [
+        {
+          generation: number
+          path: Buffer
+          first_run: number
+          end_run: number | null
+          end_reason: number | null
+        },
+      ]
+    >(
+      `UPDATE versions SET end_run = :end_run, end_reason = :end_reason
+       WHERE generation = :generation AND path = :path AND end_run = :first_run AND end_reason IS NULL`,
+    ),
+    deleteVersion: database.prepare<[{ generation: number; path: Buffer; first_run: number }]>(
+      'DELETE FROM versions WHERE generation = :generation AND path = :path AND first_run = :first_run',
     ),
 
     addOwner: database.prepare<[{ user: Buffer; group: Buffer }]>(
@@ -270,15 +337,22 @@ export function prepareStatements(database: Database.Database) {
       `SELECT * FROM versions WHERE generation = :generation AND path > :after
        AND first_run <= :run AND (end_run IS NULL OR end_run > :run) ORDER BY path LIMIT :limit`,
     ),
-    endVersion: database.prepare<[{ generation: number; run: number; path: Buffer; reason: number | null }]>(
-      `UPDATE versions SET end_run = :run, end_reason = :reason
+    /** Another version takes the place of one. */
+    replaceVersion: database.prepare<[{ generation: number; run: number; path: Buffer }]>(
+      `UPDATE versions SET end_run = :run
        WHERE generation = :generation AND path = :path AND end_run IS NULL AND first_run < :run`,
+    ),
+    /** Also of what the same run has ended: a path that is gone may lie below another. */
+    endVersion: database.prepare<[{ generation: number; run: number; path: Buffer; reason: number }]>(
+      `UPDATE versions SET end_run = :run, end_reason = :reason
+       WHERE generation = :generation AND path = :path AND (end_run IS NULL OR end_run = :run) AND first_run < :run`,
     ),
     endBelow: database.prepare<
       [{ generation: number; run: number; from: Buffer; end: Buffer; reason: number }]
     >(
       `UPDATE versions SET end_run = :run, end_reason = :reason
-       WHERE generation = :generation AND path >= :from AND path < :end AND end_run IS NULL AND first_run < :run`,
+       WHERE generation = :generation AND path >= :from AND path < :end AND (end_run IS NULL OR end_run = :run)
+         AND first_run < :run`,
     ),
     purgeAdded: database.prepare<[{ generation: number; run: number }]>(
       'DELETE FROM versions WHERE generation = :generation AND first_run = :run',

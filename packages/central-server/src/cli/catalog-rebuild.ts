@@ -29,8 +29,15 @@ export const catalogRebuildCommand: CommandDefinition = {
         `${host}: missing: ${archive}: ${formatCount(versions)} versions of files have lost their content with it; verify names all`,
         ...paths.map((path) => `${host}:   ${path}`),
       ])
+      const absorbed = result.absorbed.map(
+        ({ host, archive }) =>
+          `${host}: left out: ${archive}: another archive has taken over what it says; the next run moves it to the trash`,
+      )
       const kept = result.replaced === null ? [] : [`The old catalog is kept as ${result.replaced}`]
-      invocation.report(result, [...counts, ...damaged, ...bridged, ...missing, ...kept].map(printable))
+      invocation.report(
+        result,
+        [...counts, ...damaged, ...bridged, ...missing, ...absorbed, ...kept].map(printable),
+      )
       if (result.damaged.length + result.bridged.length + result.missing.length > 0)
         invocation.exitCode = exitCodes.incomplete.code
     })

@@ -60,11 +60,21 @@ function describeRepacks(host: string, result: PruneResult | null): string[] {
   return [
     ...(putOff === null ? [] : [`${host}: put off until the next prune: ${printable(putOff)}`]),
     ...repacked.map(
-      ({ archive, bytesBefore, bytes }) =>
-        `${host}: ${archive} was packed anew: ${formatBytes(bytesBefore)} became ${formatBytes(bytes)}`,
+      ({ archive, bytesBefore, bytes, absorbed }) =>
+        `${host}: ${archive} was packed anew${describeAbsorbed(absorbed)}: ${formatBytes(bytesBefore)} became ${formatBytes(bytes)}`,
     ),
-    ...refused.map(({ archive, reason }) => `${host}: ${archive} is not packed anew: ${printable(reason)}`),
+    ...refused.map(
+      ({ archive, reason, sinceMs }) =>
+        `${host}: ${archive} is not packed anew${sinceMs === null ? '' : `, as was found ${formatTime(sinceMs)}`}: ${printable(reason)}`,
+    ),
   ]
+}
+
+function describeAbsorbed(absorbed: readonly string[]): string {
+  if (absorbed.length === 0) return ''
+  return absorbed.length === 1
+    ? `, and took over ${absorbed[0]}`
+    : `, and took over ${absorbed.length} before it`
 }
 
 function describePlan({ host, runs, decisions, refusal, hasRules }: PrunePlan, dryRun: boolean): string[] {

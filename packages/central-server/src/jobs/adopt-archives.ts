@@ -1,8 +1,10 @@
 import { ArchiveError } from '@central-backup/archive'
 import { ingestArchive } from '../catalog/ingest-archive.ts'
 import type { Lease } from '../catalog/lease.ts'
-import { archivePath, listArchives } from '../storage/archive-list.ts'
+import { listAbsorbed } from '../storage/absorbed-archives.ts'
+import { archivePath, listArchives, setArchiveAside } from '../storage/archive-list.ts'
 import { finishPartial } from '../storage/broken-archive.ts'
+import { moveToTrash } from '../storage/trash.ts'
 import { recoverRepacks } from './repack.ts'
 import type { ServerContext } from './server-context.ts'
 
@@ -10,39 +12,76 @@ type AdoptionContext = Pick<ServerContext, 'catalog' | 'repository' | 'log' | 's
 
 /**
  * Takes archives of a host into the catalog that it does not know: those of broken runs, which are finished before, and
- * those whose row a crash prevented. One that cannot be read is left as it is, and told. The caller holds the host's
- * lease. Returns the ids of the runs.
+ * those whose row a crash prevented. One that cannot be read is left as it is, and told; one whose base another was built on is
+ * set aside. The caller holds the host's lease. Returns the ids of the runs.
  */
 export async function adoptArchives(context: AdoptionContext, lease: Lease): Promise<number[]> {
-  const { catalog, repository, log } = context
+  const { catalog, repository } = context
   const { host } = lease
   await recoverRepacks(catalog, repository, host)
   await finishPartials(context, lease)
   const known = new Set(catalog.archiveNames(host))
   const { archives } = await listArchives(repository, host)
+  const unknown = archives.flatMap(({ name }) => (known.has(name) ? [] : name))
+  if (unknown.length === 0) return []
+  const absorbed = await listAbsorbed(repository, host)
   const adopted: number[] = []
-  for (const { name } of archives) {
-    if (known.has(name)) continue
-    try {
-      const { id: run } = await ingestArchive(catalog, lease, {
-        host,
-        name,
-        path: archivePath(repository, host, name),
-      })
-      adopted.push(run)
-      log.warn(
-        { host, run, archive: name },
-        `${host}: the archive ${name}, which the catalog did not know, is run ${run} now`,
-      )
-    } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error
-      log.error(
-        { host, archive: name, code: error.code },
-        `${host}: the catalog cannot take in ${name}: ${error.message}`,
-      )
-    }
+  for (const archive of unknown) {
+    if (absorbed.has(archive)) await discardAbsorbed(context, host, archive)
+    else adopted.push(...(await adopt(context, lease, archive)))
   }
   return adopted
+}
+
+/** Takes one archive in. Returns the id of its run; none where that cannot be done. */
+async function adopt(context: AdoptionContext, lease: Lease, archive: string): Promise<number[]> {
+  const { catalog, repository, log } = context
+  const { host } = lease
+  try {
+    const path = archivePath(repository, host, archive)
+    const { id: run } = await ingestArchive(catalog, lease, { host, name: archive, path })
+    log.warn(
+      { host, run, archive },
+      `${host}: the archive ${archive}, which the catalog did not know, is run ${run} now`,
+    )
+    return [run]
+  } catch (error) {
+    if (!(error instanceof ArchiveError)) throw error
+    if (error.code === 'base-taken') await setTakenAside(context, host, archive, error)
+    else
+      log.error(
+        { host, archive, code: error.code },
+        `${host}: the catalog cannot take in ${archive}: ${error.message}`,
+      )
+    return []
+  }
+}
+
+/** Of a server that was taken for dead and finished its run all the same: another has gone on meanwhile, and it never fits in. */
+async function setTakenAside(
+  { catalog, repository, log }: AdoptionContext,
+  host: string,
+  archive: string,
+  { code, message }: ArchiveError,
+): Promise<void> {
+  const aside = await setArchiveAside(repository, host, archive, 'superseded', catalog.now())
+  log.error(
+    { host, archive, code, aside },
+    `${host}: ${message}. It is kept for 14 days as ${aside}; what it holds itself can be extracted with tar`,
+  )
+}
+
+/** What it said is in another archive now. It may have come back with a copy of the repository. */
+async function discardAbsorbed(
+  { catalog, repository, log }: AdoptionContext,
+  host: string,
+  archive: string,
+): Promise<void> {
+  await moveToTrash(repository, host, archive, catalog.now())
+  log.warn(
+    { host, archive },
+    `${host}: ${archive} was moved to the trash: another archive has taken over what it says`,
+  )
 }
 
 async function finishPartials({ repository, log, signal }: AdoptionContext, lease: Lease): Promise<void> {

@@ -189,7 +189,8 @@ class HostRun {
       if (plan.refusal !== null) this.#warn({ code: 'retention-refused', path: null, message: plan.refusal })
       const { refused, putOff } = await applyPrune(this.#context, plan)
       if (putOff !== null) this.#warn({ code: 'retention-put-off', path: null, message: putOff })
-      for (const { archive, reason } of refused)
+      // Once: what was told before is told by prune.
+      for (const { archive, reason } of refused.filter(({ sinceMs }) => sinceMs === null))
         this.#warn({
           code: 'repack-refused',
           path: null,

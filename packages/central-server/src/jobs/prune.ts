@@ -48,7 +48,7 @@ export function planPrune({ catalog, now }: Pick<PruneContext, 'catalog' | 'now'
 /**
  * Does what a plan says: runs go from the catalog first, and archives that nothing needs then go to the trash, so that a
  * crash leaves an archive that the next run takes in again, and never a run without its archive. Archives that are mostly
- * needless by now are packed anew. Does nothing while somebody reads archives of the host. The caller holds the host's lease.
+ * needless by now are packed anew, and those that are wholly so merged into the ones after them. Does nothing while somebody reads archives of the host. The caller holds the host's lease.
  */
 export async function applyPrune(context: PruneContext, plan: PrunePlan): Promise<PruneResult> {
   const { catalog, repository, settings, now } = context
@@ -62,7 +62,8 @@ export async function applyPrune(context: PruneContext, plan: PrunePlan): Promis
   })
   if (reader !== null)
     return { emptied: [], repacked: [], refused: [], putOff: `nothing is removed: ${reader}` }
-  for (const run of removed) purgeRemoved(catalog, run)
+  for (const generation of new Set(removed.map((run) => run.generation)))
+    purgeRemoved(catalog, { generation })
   // Who verifies looks at all archives, also those that no run needs, and may have begun since.
   const later = catalog.transaction(() => findReader(catalog, plan.host))
   if (later !== null) {

@@ -12,9 +12,10 @@ import { Catalog, type Run } from '../catalog/catalog.ts'
 import { type Bridge, ingestArchive } from '../catalog/ingest-archive.ts'
 import { type Lease, takeLease } from '../catalog/lease.ts'
 import { versionsInArchive } from '../catalog/needed.ts'
-import { removeRun } from '../catalog/remove-run.ts'
+import { purgeRemoved } from '../catalog/remove-run.ts'
 import { isHostName } from '../config/host-name.ts'
 import { CatalogError } from '../errors.ts'
+import { listAbsorbed } from '../storage/absorbed-archives.ts'
 import { archivePath, listArchives } from '../storage/archive-list.ts'
 import type { Repository } from '../storage/repository.ts'
 
@@ -43,6 +44,8 @@ export interface RebuildResult {
   missing: MissingArchive[]
   /** Archives that were taken in although what they build on is missing: their runs are `incomplete`. */
   bridged: { host: string; archive: string }[]
+  /** Archives that were left out, as others have taken them over. */
+  absorbed: { host: string; archive: string }[]
   /** Where the old catalog was moved; `null` where there was none. */
   replaced: string | null
 }
@@ -61,7 +64,14 @@ export async function rebuildCatalog(
   using held = holdAllHosts(repository, now)
   const file = `${repository.catalogFile}.rebuilt`
   removeDatabase(file)
-  const result: RebuildResult = { archives: {}, damaged: [], missing: [], bridged: [], replaced: null }
+  const result: RebuildResult = {
+    archives: {},
+    damaged: [],
+    missing: [],
+    bridged: [],
+    absorbed: [],
+    replaced: null,
+  }
   try {
     using catalog = new Catalog(file, { now })
     for (const host of await listHostFolders(repository))
@@ -86,7 +96,12 @@ async function takeInHost(
 ): Promise<void> {
   using lease = takeLease(catalog, host)
   const { archives } = await listArchives(repository, host)
-  let waiting = archives.map(({ name }) => name)
+  const absorbed = await listAbsorbed(repository, host)
+  let waiting: string[] = []
+  for (const { name } of archives) {
+    if (absorbed.has(name)) result.absorbed.push({ host, archive: name })
+    else waiting.push(name)
+  }
   let refused: RebuildResult['damaged'] = []
   const repacks: Repack[] = []
   result.archives[host] = 0
@@ -98,7 +113,7 @@ async function takeInHost(
       observer.onArchive(host, name)
       try {
         const file = { host, name, path: archivePath(repository, host, name) }
-        const { repack } = await ingestArchive(catalog, lease, file)
+        const { repack } = await ingestArchive(catalog, lease, file, { absorbed })
         if (repack !== null) repacks.push(repack)
         result.archives[host]++
       } catch (error) {
@@ -108,7 +123,7 @@ async function takeInHost(
     }
     taken = refused.length > 0 && refused.length < waiting.length
   }
-  await bridgeGaps(catalog, repository, lease, refused, result, repacks)
+  await bridgeGaps(catalog, repository, lease, refused, absorbed, result, repacks)
   removeUnkept(catalog, host, repacks)
 }
 
@@ -121,6 +136,7 @@ async function bridgeGaps(
   repository: Repository,
   lease: Lease,
   refused: RebuildResult['damaged'],
+  absorbed: ReadonlySet<string>,
   result: RebuildResult,
   repacks: Repack[],
 ): Promise<void> {
@@ -132,7 +148,7 @@ async function bridgeGaps(
   for (const { archive, reason } of refused) {
     const file = { host, name: archive, path: archivePath(repository, host, archive) }
     try {
-      const { repack } = await ingestArchive(catalog, lease, file, bridge)
+      const { repack } = await ingestArchive(catalog, lease, file, { bridge, absorbed })
       if (repack !== null) repacks.push(repack)
       result.archives[host] = (result.archives[host] ?? 0) + 1
       result.bridged.push({ host, archive })
@@ -190,7 +206,11 @@ function removeUnkept(catalog: Catalog, host: string, repacks: readonly Repack[]
       if (run.generation === newest.generation && run.id < newest.id && !known.includes(run)) removed.add(run)
     }
   }
-  for (const run of removed) removeRun(catalog, run, catalog.now())
+  catalog.transaction(() => {
+    for (const { id } of removed) catalog.statements.setRemoved.run({ id, atMs: catalog.now() })
+  })
+  for (const generation of new Set([...removed].map((run) => run.generation)))
+    purgeRemoved(catalog, { generation })
 }
 
 async function listHostFolders(repository: Repository): Promise<string[]> {

@@ -1,31 +1,46 @@
+import { lstat } from 'node:fs/promises'
 import {
   ArchiveError,
   ArchiveReader,
+  carriedEntries,
+  goneOf,
   headerArchivesMax,
+  headerOf,
   PartialFile,
   repackArchive,
 } from '@central-backup/archive'
+import { absorbRuns } from '../catalog/absorb-runs.ts'
 import type { Catalog, Run } from '../catalog/catalog.ts'
 import { digestOf } from '../catalog/ingest-archive.ts'
-import { neededContents, neededPaths, partlyNeeded } from '../catalog/needed.ts'
-import { archivePath, listArchives, removePartials } from '../storage/archive-list.ts'
+import {
+  type ChainLink,
+  chainsWithRemoved,
+  findLinks,
+  neededContents,
+  neededPaths,
+} from '../catalog/needed.ts'
+import { findReader } from '../catalog/read-lease.ts'
+import { archivePath, listArchives, removeArchives, removePartials } from '../storage/archive-list.ts'
 import { withStorageErrors } from '../storage/failure.ts'
 import type { Repository } from '../storage/repository.ts'
+import { planRepacks, type RepackTask } from './plan-repacks.ts'
 
 /** Reason of the partial file beside an archive that is being packed anew. */
 const repackedReason = 'repacked'
 
 export interface RepackResult {
-  repacked: { archive: string; bytesBefore: number; bytes: number }[]
-  /** Archives that were left as they are, and why. */
-  refused: { archive: string; reason: string }[]
+  /** `absorbed`: archives that it has taken over, and that are gone. */
+  repacked: { archive: string; bytesBefore: number; bytes: number; absorbed: string[] }[]
+  /** Archives that were left as they are, and why. `sinceMs`: when that was found; it was not looked at again. */
+  refused: { archive: string; reason: string; sinceMs: number | null }[]
 }
 
 /**
- * Packs the archives of a host anew of whose content less than half is needed. Of runs only that retention removed longer
- * ago than the trash keeps things. What is needed stays where it is, so that nothing else changes; a crash
- * at any time leaves the old archive or the new one, and `recoverRepacks` finds out which. The caller holds the host's
- * lease. Throws `StorageError`.
+ * Packs the archives of a host anew of whose content less than half is needed, and merges those of which only the index is needed into
+ * the ones after them. Of runs only that retention removed longer ago than the trash keeps things. What is needed stays
+ * where it is, so that nothing else changes; a crash at any time leaves the old archives or the new one, and
+ * `recoverRepacks` finds out which. Ends early where somebody begins to read archives of the host. The caller holds the
+ * host's lease. Throws `StorageError`.
  */
 export async function repackArchives(
   catalog: Catalog,
@@ -34,47 +49,185 @@ export async function repackArchives(
   removedBeforeMs: number,
 ): Promise<RepackResult> {
   const result: RepackResult = { repacked: [], refused: [] }
-  for (const { run, storedBytes, neededBytes } of partlyNeeded(catalog, host, removedBeforeMs)) {
-    const { name: archive, bytes: bytesBefore } = run.archive!
-    if (neededBytes * 2 >= storedBytes) continue
-    try {
-      result.repacked.push({ archive, bytesBefore, bytes: await repackOne(catalog, repository, run) })
-    } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error
-      result.refused.push({ archive, reason: error.message })
+  for (const chain of chainsWithRemoved(catalog, host, removedBeforeMs)) {
+    await recallRefusals(catalog, repository, chain, result)
+    let links: ChainLink[] | null = chain
+    // Again, as what is refused leaves others to be merged without it.
+    for (let tasks = planChain(catalog, links); tasks.length > 0; tasks = planChain(catalog, links)) {
+      links = await doTasks(catalog, repository, links, tasks, result)
+      if (links === null) return result
     }
   }
   return result
 }
 
-/** Returns the size of the new archive. */
-async function repackOne(catalog: Catalog, repository: Repository, run: Run): Promise<number> {
+/** Those of the archives that were refused before, and are as they were then, are not read again. */
+async function recallRefusals(
+  catalog: Catalog,
+  repository: Repository,
+  chain: readonly ChainLink[],
+  result: RepackResult,
+): Promise<void> {
+  const links = new Map(chain.map((link) => [link.run.id, link]))
+  for (const { run, state, reason, at_ms: sinceMs } of catalog.statements.repackRefusals.all(
+    chain[0]!.run.generation,
+  )) {
+    const link = links.get(run)
+    if (link === undefined || (await stateOf(catalog, repository, link)) !== state) continue
+    link.refused = true
+    result.refused.push({ archive: link.run.archive!.name, reason, sinceMs })
+  }
+}
+
+/** Returns the chain as it is then; `null` where somebody reads. What is refused is marked, and told in `result`. */
+async function doTasks(
+  catalog: Catalog,
+  repository: Repository,
+  chain: readonly ChainLink[],
+  tasks: readonly RepackTask[],
+  result: RepackResult,
+): Promise<ChainLink[] | null> {
+  const after = new Map(chain.map((link) => [link.run.id, link]))
+  for (const task of tasks) {
+    const { id, archive } = task.run
+    const absorbed = task.absorbs.map((run) => run.archive!.name)
+    try {
+      const repacked = await repackOne(catalog, repository, task)
+      if (repacked === null) return null
+      const { bytes, storedBytes } = repacked
+      result.repacked.push({ archive: archive!.name, bytesBefore: archive!.bytes, bytes, absorbed })
+      for (const run of task.absorbs) after.delete(run.id)
+      after.set(id, { ...after.get(id)!, storedBytes, run: catalog.run(id)! })
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error
+      const { id: run, archive } = await findCulprit(catalog, repository, task)
+      const link = after.get(run)!
+      after.set(run, { ...link, refused: true })
+      const refusal = {
+        run,
+        state: await stateOf(catalog, repository, link),
+        atMs: catalog.now(),
+        reason: error.message,
+      }
+      catalog.transaction(() => catalog.statements.setRepackRefusal.run(refusal))
+      result.refused.push({ archive: archive!.name, reason: error.message, sinceMs: null })
+    }
+  }
+  return [...after.values()]
+}
+
+function planChain(catalog: Catalog, chain: readonly ChainLink[]): RepackTask[] {
+  const tasks = planRepacks(chain)
+  const absorbed = tasks.flatMap(({ absorbs }) => absorbs)
+  return absorbed.length > 0 && findLinks(catalog, chain, absorbed) ? planRepacks(chain) : tasks
+}
+
+/** What a refusal depends on: the file, how much of it is needed, and whether an archive can name all runs that are kept. */
+async function stateOf(
+  catalog: Catalog,
+  repository: Repository,
+  { run, neededBytes }: ChainLink,
+): Promise<string> {
+  const tooManyKept = catalog.statements.keptArchives.all(run.generation).length > headerArchivesMax
+  const path = archivePath(repository, run.host, run.archive!.name)
+  return withStorageErrors(`look at ${path}`, async () => {
+    const stats = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return null
+      throw error
+    })
+    return JSON.stringify([stats && [stats.ino, stats.size, stats.mtimeMs], neededBytes, tooManyKept])
+  })
+}
+
+/** Which of the archives of a task that was refused is the reason: one that is to be taken over, if its index is not as it should be. */
+async function findCulprit(
+  catalog: Catalog,
+  repository: Repository,
+  { run, absorbs }: RepackTask,
+): Promise<Run> {
+  let before: string | null = null
+  for (const one of absorbs) {
+    const path = archivePath(repository, one.host, one.archive!.name)
+    try {
+      const { base } = await headerOf(path)
+      if (before !== null && base !== before) return one
+      for await (const _ of carriedEntries([{ path, paths: () => neededPaths(catalog, one) }]));
+      for await (const _ of goneOf(path));
+    } catch (error) {
+      if (error instanceof ArchiveError || (error as NodeJS.ErrnoException).code === 'ENOENT') return one
+      throw error
+    }
+    before = one.archive!.name
+  }
+  return run
+}
+
+/** Returns what the new archive has; `null` where somebody reads, and nothing was done. */
+async function repackOne(
+  catalog: Catalog,
+  repository: Repository,
+  { run, shrinks, absorbs }: RepackTask,
+): Promise<{ bytes: number; storedBytes: number } | null> {
   const { statements } = catalog
   const path = archivePath(repository, run.host, run.archive!.name)
   const kept = statements.keptArchives.all(run.generation)
   if (kept.length > headerArchivesMax)
-    throw new ArchiveError('entry-limit', `${kept.length} runs stand after it, more than an archive can name`)
+    throw new ArchiveError(
+      'entry-limit',
+      `its generation has ${kept.length} runs that are kept, more than an archive can name`,
+    )
   return withStorageErrors(`pack ${path} anew`, async () => {
-    await using reader = await ArchiveReader.open(path)
+    await using reader = await openPresent(path)
     const file = await PartialFile.replace(path, repackedReason)
     try {
-      const needed = { paths: () => neededPaths(catalog, run), contents: neededContents(catalog, run) }
-      const { digest, archiveBytes, storedBytes } = await repackArchive(reader, needed, { kept }, (bytes) =>
-        file.write(bytes),
+      const needed = shrinks
+        ? { paths: () => neededPaths(catalog, run), contents: neededContents(catalog, run) }
+        : null
+      const absorbed = absorbs.map((one) => ({
+        path: archivePath(repository, one.host, one.archive!.name),
+        paths: () => neededPaths(catalog, one),
+      }))
+      const { digest, archiveBytes, storedBytes } = await withMissingTold(() =>
+        repackArchive(reader, { needed, absorbed, kept }, (bytes) => file.write(bytes)),
       )
       await file.sync()
-      catalog.durableTransaction(() =>
-        statements.insertRepack.run({ run: run.id, digest, archiveBytes, storedBytes }),
-      )
+      const row = {
+        ...{ run: run.id, digest, archiveBytes, storedBytes },
+        absorbed: JSON.stringify(absorbs.map(({ id, archive }) => [id, archive!.name])),
+      }
+      const isRead = catalog.durableTransaction(() => {
+        if (findReader(catalog, run.host) !== null) return true
+        statements.insertRepack.run(row)
+        return false
+      })
+      if (isRead) {
+        await file.discard()
+        return null
+      }
       await file.commit()
-      finishRepack(catalog, run.id)
-      return archiveBytes
+      await finishRepack(catalog, repository, run.host, run.id)
+      return { bytes: archiveBytes, storedBytes }
     } catch (error) {
       // Its name is gone once it has been committed.
       await file.discard().catch(() => {})
       throw error
     }
   })
+}
+
+function openPresent(path: string): Promise<ArchiveReader> {
+  return withMissingTold(() => ArchiveReader.open(path))
+}
+
+/** An archive that is missing is one that cannot be packed anew, and keeps no other from it. */
+async function withMissingTold<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    const { code, path } = error as NodeJS.ErrnoException
+    if (code !== 'ENOENT') throw error
+    throw new ArchiveError('repack-refused', `${path} is missing`, { cause: error })
+  }
 }
 
 /** Finds out of each archive that was being replaced when a process died which of the two is there. The caller holds the host's lease. */
@@ -93,14 +246,37 @@ export async function recoverRepacks(catalog: Catalog, repository: Repository, h
         throw error
       },
     )
-    if (found?.digest.equals(digest)) finishRepack(catalog, run)
+    if (found?.digest.equals(digest)) await finishRepack(catalog, repository, host, run)
     else catalog.transaction(() => statements.deleteRepack.run(run))
   }
 }
 
-function finishRepack(catalog: Catalog, run: number): void {
+/**
+ * The new archive has its name. What it has taken over is told of it in the catalog before the files go, so that there is
+ * never a row without a file; each step can be done again.
+ */
+async function finishRepack(
+  catalog: Catalog,
+  repository: Repository,
+  host: string,
+  run: number,
+): Promise<void> {
+  const { statements } = catalog
+  const { generation, absorbed } = statements.repacks.all(host).find((row) => row.run === run)!
+  const runs = JSON.parse(absorbed) as [run: number, archive: string][]
+  absorbRuns(
+    catalog,
+    { run, generation },
+    runs.map(([id]) => id),
+    () => statements.applyRepack.run(run),
+  )
+  await removeArchives(
+    repository,
+    host,
+    runs.map(([, archive]) => archive),
+  )
   catalog.durableTransaction(() => {
-    catalog.statements.applyRepack.run(run)
-    catalog.statements.deleteRepack.run(run)
+    statements.deleteRepackRefusal.run(run)
+    statements.deleteRepack.run(run)
   })
 }

@@ -1,6 +1,12 @@
-import { lstat, readdir, unlink } from 'node:fs/promises'
+import { lstat, readdir, rename, unlink, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type ArchiveName, parseArchiveName, parsePartialName, syncFolder } from '@central-backup/archive'
+import {
+  type ArchiveName,
+  parseArchiveName,
+  parsePartialName,
+  partialSuffix,
+  syncFolder,
+} from '@central-backup/archive'
 import { StorageError } from '../errors.ts'
 import { withStorageErrors } from './failure.ts'
 import { hostFolder, type Repository } from './repository.ts'
@@ -97,6 +103,45 @@ export async function removePartials(
     }
     await syncFolder(folder)
   })
+}
+
+/** Removes archives of a host for good; one that is gone already is no error. The caller holds the host's lease. */
+export async function removeArchives(
+  repository: Repository,
+  host: string,
+  archives: readonly string[],
+): Promise<void> {
+  if (archives.length === 0) return
+  const folder = hostFolder(repository, host)
+  await withStorageErrors(`remove archives in ${folder}`, async () => {
+    for (const archive of archives) {
+      await unlink(archivePath(repository, host, archive)).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error
+      })
+    }
+    await syncFolder(folder)
+  })
+}
+
+/**
+ * Gives an archive that has no place among those of its host a name of its own, under which it stays for a time to be looked at.
+ * Returns that name. The caller holds the host's lease.
+ */
+export async function setArchiveAside(
+  repository: Repository,
+  host: string,
+  archive: string,
+  reason: string,
+  nowMs: number,
+): Promise<string> {
+  const path = archivePath(repository, host, archive)
+  const aside = `${archive}.${reason}${partialSuffix}`
+  await withStorageErrors(`set ${path} aside`, async () => {
+    await utimes(path, nowMs / 1000, nowMs / 1000)
+    await rename(path, join(hostFolder(repository, host), aside))
+    await syncFolder(hostFolder(repository, host))
+  })
+  return aside
 }
 
 async function readNames(folder: string): Promise<string[]> {

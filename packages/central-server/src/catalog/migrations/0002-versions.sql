@@ -11,12 +11,24 @@ ALTER TABLE runs ADD COLUMN removed_at_ms INTEGER;
 -- bytes of content that the archive holds: what its run packed, until it is packed anew
 ALTER TABLE runs ADD COLUMN stored_bytes INTEGER NOT NULL DEFAULT 0;
 
--- An archive that is being replaced by one with less in it. If the file is the new one, only this row is left to do.
+-- An archive that is being replaced by one with less in it, and with what is needed of those before it. If the file is the
+-- new one, only what this row says is left to do.
 CREATE TABLE repacks (
   run_id        INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
   digest        BLOB NOT NULL CHECK (length(digest) = 32),
   archive_bytes INTEGER NOT NULL,
-  stored_bytes  INTEGER NOT NULL
+  stored_bytes  INTEGER NOT NULL,
+  -- JSON: [[run, archive], ...] that go
+  absorbed      TEXT NOT NULL
+) STRICT;
+
+-- Why an archive is not packed anew, so that it is not read again to find the same.
+CREATE TABLE repack_refusals (
+  run_id INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+  -- what was looked at: if it is not the same any more, it is tried again
+  state  TEXT NOT NULL,
+  at_ms  INTEGER NOT NULL,
+  reason TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE owners (

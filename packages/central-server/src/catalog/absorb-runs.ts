@@ -1,0 +1,27 @@
+import type { Catalog } from './catalog.ts'
+
+/** Rows that are changed in one transaction: some tens of milliseconds. */
+const changedRowsMax = 10_000
+
+/**
+ * Forgets removed runs whose archives the run after them has taken over: what began or ended in one of them does so in that
+ * run now, as its archive says. Nothing of it can be seen, since no run between them is kept. Can be done again after a
+ * crash. `also` is written in one transaction with the last step, which survives a power loss.
+ */
+export function absorbRuns(
+  catalog: Catalog,
+  { run, generation }: { run: number; generation: number },
+  absorbed: readonly number[],
+  also: () => void,
+): void {
+  const { statements } = catalog
+  if (absorbed.length > 0) {
+    const rows = { generation, run, absorbed: JSON.stringify(absorbed), limit: changedRowsMax }
+    while (catalog.transaction(() => statements.beginLater.run(rows).changes) > 0);
+    while (catalog.transaction(() => statements.endLater.run(rows).changes) > 0);
+  }
+  catalog.durableTransaction(() => {
+    for (const id of absorbed) statements.deleteRun.run(id)
+    also()
+  })
+}
