@@ -8,6 +8,7 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { describe, test } from 'node:test'
 import { Mutator } from './harness/mutate.ts'
+import { runCommand } from './harness/program.ts'
 import { BreakingProxy } from './harness/proxy.ts'
 import { Random } from './harness/random.ts'
 import { Site, type TestHost } from './harness/site.ts'
@@ -31,6 +32,8 @@ const exclusions = [
 
 const runsKept = 3
 
+const noStrace = (await runCommand(['strace', '-o', '/dev/null', 'true'])).code !== 0
+
 /** Of a file that the line breaks in: a batch of the index comes before its end. */
 const largeBytes = 12 * 1024 * 1024
 
@@ -53,6 +56,8 @@ class History {
   #exclusion = exclusions[0]!
   /** What stood at each run, by the archive that it left, the oldest first. */
   readonly #model = new Map<string, Snapshot>()
+  /** How many archives were merged into others. */
+  merged = 0
   /** The archives whose runs can be seen. */
   #visible: string[] = []
 
@@ -76,8 +81,8 @@ class History {
       // Now and then so much that little is left of what was.
       this.#mutator.change(this.#random.chance(0.25) ? 60 : this.#random.below(7))
       const dice = this.#random.next()
-      if (dice < 0.12) await this.#prune()
-      else if (dice < 0.2) await this.#rebuild()
+      if (dice < 0.16) await this.#prune()
+      else if (dice < 0.22) await this.#rebuild()
       else if (dice < 0.28) await this.#run('--full')
       else if (dice < 0.42) await this.#breakRun()
       else {
@@ -88,6 +93,7 @@ class History {
     }
     this.#mutator.change(3)
     await this.#run()
+    await this.#prune()
   }
 
   /** Compares random moments, and the newest, with what is remembered of them. */
@@ -144,8 +150,15 @@ class History {
   async #prune(): Promise<void> {
     this.#mutator.log.push('prune')
     const prune = async () => {
-      const { repacked } = JSON.parse(await this.#server('prune', '--json')) as { repacked: object[] }
-      if (repacked.length > 0) this.#mutator.log.push(`${repacked.length} archives packed anew`)
+      const printed = await this.#server('prune', '--json')
+      const { repacked } = JSON.parse(printed) as { repacked: { absorbed: string[] }[] }
+      if (repacked.length === 0) return
+      const absorbed = repacked.flatMap((one) => one.absorbed).length
+      this.merged += absorbed
+      this.#mutator.log.push(
+        `${absorbed} archives merged into others`,
+        `${repacked.length} archives packed anew`,
+      )
     }
     await prune()
     const kept = this.#visible.filter((name) => this.#model.has(name)).slice(-runsKept)
@@ -154,7 +167,24 @@ class History {
     await this.#runs()
     // By now what was removed has been in the trash for its time.
     await this.#server('verify')
+    if (this.#random.chance(0.4)) await this.#killPrune()
     await prune()
+    await this.#runs()
+  }
+
+  /** What it has begun is finished by the next one, or has not happened. */
+  async #killPrune(): Promise<void> {
+    if (noStrace) return
+    const calls = this.#random.of(['rename', 'unlink', 'fsync'])
+    const inject = `inject=${calls}:signal=KILL:when=${1 + this.#random.below(3)}`
+    const wrapper = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', `trace=${calls}`, '-e', inject]
+    const env = { NODE_DISABLE_COMPILE_CACHE: '1', UV_THREADPOOL_SIZE: '1' }
+    const { code, signal } = await this.#site
+      .startServer(['prune', '--json'], { wrapper, env })
+      .endWithin(60_000)
+    this.#mutator.log.push(`prune was to be killed by ${inject}: ${signal ?? code}`)
+    // It may have packed archives anew, and told nobody.
+    if (signal !== null) this.#mutator.log.push('archives may be packed anew')
     await this.#runs()
   }
 
@@ -254,6 +284,11 @@ describe('every moment of a random history can be seen and restored', { concurre
       try {
         await history.live()
         await history.check()
+        console.error(
+          seed,
+          history.merged,
+          history.log.split('\n').filter((l) => l.includes('kill')),
+        )
       } catch (error) {
         const { message } = error as Error
         throw new Error(`seed ${seed}: ${message}\nThe history:\n${history.log}`, { cause: error })
