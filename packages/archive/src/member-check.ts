@@ -1,15 +1,20 @@
+import { createHash } from 'node:crypto'
 import { type ArchiveHeader, type Entry, storedBytes } from './entry.ts'
 import { ArchiveError } from './errors.ts'
 import { quotePath } from './path.ts'
 import type { ArchiveReader } from './reader.ts'
-import { hasMember } from './repack.ts'
+import { hasMember, headerBytesMax } from './repack.ts'
 import { fillerBytesMax, fillTar } from './tar-filler.ts'
 import { encodeEntryHeader, endOfArchive, paddingBytes, tarBlockBytes } from './tar-header.ts'
+
+/** Types of members that say more of the one that follows: pax records, and long targets and names of GNU tar. */
+const extensions = 'xKL'
 
 /**
  * Compares the tar stream of an archive with its index, byte for byte but for the content of files: each member begins
  * where the one before it ends, and has the very header that its entry makes. So nothing lies in the stream that the
- * index does not name, and every reader of tar finds the members that our programs find.
+ * index does not name, and every reader of tar finds the members that our programs find. In an archive that has taken over
+ * others, members without content may stand behind all others, in any order: of each, 16 bytes are held.
  *
  * `begin` with the header of the index, `add` for every entry in order, `finish`. All throw an `ArchiveError`
  * (`members-differ`) at the first difference, and what the reader throws; then the check is of no use any more.
@@ -19,6 +24,9 @@ export class MemberCheck {
   /** Where the next member begins. */
   #at = 0
   #mayHaveFiller = false
+  #mayBeLate = false
+  /** Digests of the headers of members that did not stand where their entries do. */
+  readonly #late = new Set<string>()
 
   constructor(reader: ArchiveReader) {
     this.#reader = reader
@@ -26,6 +34,7 @@ export class MemberCheck {
 
   begin({ repack }: ArchiveHeader): void {
     this.#mayHaveFiller = repack !== null
+    this.#mayBeLate = repack !== null && repack.absorbed.length > 0
   }
 
   async add(entry: Entry): Promise<void> {
@@ -34,6 +43,10 @@ export class MemberCheck {
     const header = Buffer.from(encodeEntryHeader(entry))
     const content = entry.extents[0]?.offset
     if (content !== undefined) await this.#skipTo(content - header.length, what)
+    else if (this.#mayBeLate && !(await this.#stands(header))) {
+      this.#late.add(digestOf(header))
+      return
+    }
     await this.#expect(header, `the header of ${what}`)
     for (const { offset, length } of entry.extents) {
       if (offset !== this.#at) throw this.#differ(`the content of ${what} should go on`)
@@ -43,6 +56,12 @@ export class MemberCheck {
   }
 
   async finish(): Promise<void> {
+    while (this.#late.size > 0) {
+      const header = await this.#readHeader()
+      if (!this.#late.delete(digestOf(header)))
+        throw this.#differ('a member should stand that its index names')
+      this.#at += header.length
+    }
     await this.#expect(endOfArchive, 'the end of the tar stream')
     if (this.#at !== this.#reader.tarBytes) throw this.#differ('the tar stream should have ended')
   }
@@ -65,6 +84,26 @@ export class MemberCheck {
     }
   }
 
+  /** The blocks of a member up to its content: those that extend its header, and its own. */
+  async #readHeader(): Promise<Buffer> {
+    const blocks: Buffer[] = []
+    for (let begin = this.#at, isOwn = false; !isOwn; ) {
+      const block = Buffer.concat(await this.#read(tarBlockBytes, begin))
+      isOwn = !extensions.includes(block.toString('latin1', 156, 157))
+      const size = isOwn ? 0 : Number.parseInt(block.toString('latin1', 124, 135), 8)
+      if (!(size <= headerBytesMax)) throw this.#differ('a member should stand')
+      const records = await this.#read(size + paddingBytes(size), begin + tarBlockBytes)
+      blocks.push(block, ...records)
+      begin += tarBlockBytes + size + paddingBytes(size)
+    }
+    return Buffer.concat(blocks)
+  }
+
+  async #stands(bytes: Buffer): Promise<boolean> {
+    if (this.#at + bytes.length > this.#reader.tarBytes) return false
+    return Buffer.concat(await this.#read(bytes.length)).equals(bytes)
+  }
+
   async #expect(bytes: Buffer, what: string): Promise<void> {
     if (this.#at + bytes.length > this.#reader.tarBytes) throw this.#differ(`${what} should stand`)
     let compared = 0
@@ -76,11 +115,11 @@ export class MemberCheck {
     this.#at += bytes.length
   }
 
-  async #read(length: number): Promise<Buffer[]> {
+  async #read(length: number, begin = this.#at): Promise<Buffer[]> {
     const pieces: Buffer[] = []
     if (length === 0) return pieces
-    if (this.#at + length > this.#reader.tarBytes) throw this.#differ('more should stand')
-    for await (const piece of this.#reader.readTar(this.#at, length)) pieces.push(piece)
+    if (begin + length > this.#reader.tarBytes) throw this.#differ('more should stand')
+    for await (const piece of this.#reader.readTar(begin, length)) pieces.push(piece)
     return pieces
   }
 
@@ -93,4 +132,8 @@ export class MemberCheck {
       },
     )
   }
+}
+
+function digestOf(header: Buffer): string {
+  return createHash('sha256').update(header).digest().toString('latin1', 0, 16)
 }

@@ -58,7 +58,7 @@ export async function repackArchive(
 const headersBytesWanted = 1024 * 1024
 
 /** More than the header blocks of any member have: a path, a target and extended attributes at their maxima. */
-const headerBytesMax = 4 * 1024 * 1024
+export const headerBytesMax = 4 * 1024 * 1024
 
 /** So many headers are held back where it is not known yet whether there is room: never too few for those that stood there. */
 const waitingBytesMax = 2 * headerBytesMax
