@@ -71,7 +71,7 @@ async function requireStillGood(host: LocalHost & { name: string }): Promise<voi
   assert.ok(enrolled.isConfirmed)
   assert.equal((await host.enrolment.ended).name, host.name)
   await giveUp(host)
-  await requireEnrolled(site, host.name, host.config)
+  await requireEnrolled(site, host.name, host.config, false)
 }
 
 /** The code of the error that the other side ended the session with. */

@@ -1,8 +1,8 @@
 import { createPrivateKey } from 'node:crypto'
-import { lstat, readFile, unlink } from 'node:fs/promises'
+import { lstat, readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { syncFolder } from '@central-backup/archive'
-import { SettingsError } from '../errors.ts'
+import { type Problem, SettingsError } from '../errors.ts'
 import { createHostKey } from '../host-key.ts'
 import { refuseExistingSetup, writePrivateFiles } from '../init.ts'
 import { findPermissionProblems } from '../permissions.ts'
@@ -47,17 +47,24 @@ export class PendingKey {
 
   /** The enrolment is done, or nothing has come of it. */
   async remove(): Promise<void> {
-    await unlink(this.#file)
+    // Where it has gone already, another enrolment that went on beside this one is done.
+    await rm(this.#file, { force: true })
     await syncFolder(dirname(this.#file))
   }
 }
 
 async function readLeft(file: string, uid: number): Promise<string | null> {
   if ((await lstat(file).catch(() => null)) === null) return null
-  const problems = findPermissionProblems(file, uid, true)
-  const key = problems.length === 0 ? await readFile(file, 'latin1') : ''
-  if (problems.length === 0 && !isKey(key)) {
-    problems.push({ file, line: null, key: null, found: 'something else', expected: 'a P-256 key' })
+  const expected = 'a P-256 key, for this user only'
+  const problem = (found: string): Problem => ({ file, line: null, key: null, found, expected })
+  let problems: Problem[]
+  let key = ''
+  try {
+    problems = findPermissionProblems(file, uid, true)
+    if (problems.length === 0) key = await readFile(file, 'latin1')
+    if (problems.length === 0 && !isKey(key)) problems.push(problem('something else'))
+  } catch (error) {
+    problems = [problem(`what cannot be read (${(error as NodeJS.ErrnoException).code})`)]
   }
   if (problems.length === 0) return key
   throw new SettingsError('The key of an enrolment that was not finished cannot be used', problems, {

@@ -57,8 +57,8 @@ export async function runEnroll(
     tellEnrolled(enrolled, settingsFile, surroundings, json)
   } catch (error) {
     await enrolment.close(error as Error)
-    if (!enrolment.hasWritten && !key.isResumed) await key.remove()
-    else note(describeRemains(settingsFile))
+    if (enrolment.hasWritten || key.isResumed) note(describeRemains(enrolment.hasWritten, settingsFile))
+    else await key.remove()
     throw error
   } finally {
     process.off('SIGINT', stop).off('SIGTERM', stop)
@@ -162,11 +162,14 @@ function tellEnrolled(
   stdout.write(`${lines.map(printable).join('\n')}\n`)
 }
 
-/** After an end without success, where the server may have gone on to its own. */
-function describeRemains(settingsFile: string): string {
+/** After an end without success, where this enrolment or an earlier one may have got far enough for the server. */
+function describeRemains(hasWritten: boolean, settingsFile: string): string {
+  const keyFile = pendingKeyFile(settingsFile)
+  if (!hasWritten)
+    return `An earlier enrolment was not finished, and the next one goes on with its key: ${keyFile}`
   return (
-    `The settings in ${settingsFile} are written, but the server has not said that it is done. Run this again, which keeps ` +
-    `the key (${pendingKeyFile(settingsFile)}); or see on the server whether it has the host: backup-server list, backup-server check.`
+    `The settings in ${settingsFile} are written, but the server has not said that it is done. Run this again, which keeps the ` +
+    `key (${keyFile}); or see on the server whether it has the host already: backup-server check.`
   )
 }
 
