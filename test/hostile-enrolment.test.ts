@@ -333,6 +333,14 @@ test('whatever an enrolment that was cut off has left on the server is completed
   rmSync(at('secrets/left'))
   assert.equal((await enroll()).wasKnown, false)
   assert.notEqual(readFileSync(at('secrets/left'), 'utf8'), password)
+  // A crash between making and filling a file, in the order in which they are written.
+  const files = ['certs/hosts/left.crt', 'secrets/left', 'hosts/left.ts'].map(at)
+  for (const [i, file] of files.entries()) {
+    for (const later of files.slice(i + 1)) rmSync(later)
+    writeFileSync(file, '')
+    assert.equal((await enroll()).wasKnown, false)
+    for (const one of files) assert.notEqual(readFileSync(one, 'utf8'), '', one)
+  }
   // What no enrolment leaves behind is not touched, and nobody is dialed for it.
   const { connections } = fake
   rmSync(at('secrets/left'))

@@ -1,5 +1,5 @@
 import { createPublicKey, X509Certificate } from 'node:crypto'
-import { lstat, readFile } from 'node:fs/promises'
+import { lstat, readFile, unlink } from 'node:fs/promises'
 import {
   type Channel,
   enrolmentClockMsMax,
@@ -26,6 +26,8 @@ export interface EnrollHostPlan extends HostPlan {
   target: { address: string; port: number; connectTimeoutMs: number }
   /** What an enrolment that was cut off, or one that was not, has left of a host of that name; `null` for nothing. */
   left: LeftHost | null
+  /** Files without content, which are of a crash between making and filling them, and count as not there. */
+  empty: string[]
 }
 
 /** Files of a host that are there, in the order in which they are written. */
@@ -56,7 +58,7 @@ export async function planEnrollHost(
   const plan = await planHost(settings, request)
   const port = request.port ?? settings.defaults.port
   const target = { address: request.address, port, connectTimeoutMs: settings.connection.timeoutMs }
-  return { ...plan, target, left: await findLeft(plan) }
+  return { ...plan, target, ...(await findLeft(plan)) }
 }
 
 /**
@@ -83,7 +85,8 @@ export async function enrollHost(
       password,
     })
     await channel.receive(['enrolment-ready'], { timeoutMs: enrolmentStepMsMax })
-    const { left } = plan
+    const { left, empty } = plan
+    for (const file of empty) await removeEmpty(file)
     await writeHost(plan, {
       ...(left === null && { certificate }),
       ...((left?.password ?? null) === null && { password }),
@@ -117,21 +120,24 @@ async function decideGrant(
   throw new BusyError(`Somebody is removing the host ${name}`, { hint: 'Run the same line again.' })
 }
 
-async function findLeft({ name, files }: HostPlan): Promise<LeftHost | null> {
-  const [certificate, secret, hasModule] = await Promise.all([
-    readIfThere(files.certificate),
-    readIfThere(files.secret),
-    lstat(files.module).then(
-      () => true,
-      () => false,
-    ),
-  ])
-  // Written in this order, so that anything else is no enrolment that was cut off.
-  if (certificate === null || (secret === null && hasModule)) {
-    await refuseExisting(Object.values(files), name)
-    return null
+async function findLeft({ name, files }: HostPlan): Promise<Pick<EnrollHostPlan, 'left' | 'empty'>> {
+  const texts = {
+    certificate: await readIfThere(files.certificate),
+    secret: await readIfThere(files.secret),
+    module: await readIfThere(files.module),
   }
-  return { certificate, password: secret === null ? null : secret.replace(/\n$/, ''), hasModule }
+  const isThere = (text: string | null) => text !== null && text !== ''
+  const { certificate, secret } = texts
+  const hasModule = isThere(texts.module)
+  const kinds = Object.keys(texts) as (keyof typeof texts)[]
+  const empty = kinds.filter((kind) => texts[kind] === '').map((kind) => files[kind])
+  const there = kinds.filter((kind) => isThere(texts[kind])).map((kind) => files[kind])
+  if (there.length === 0) return { left: null, empty }
+  // Written in this order, so that anything else is of no enrolment that was cut off.
+  const isInOrder = certificate !== null && isThere(certificate) && (isThere(secret) || !hasModule)
+  if (!isInOrder) await refuseExisting(there, name)
+  const password = isThere(secret) ? secret!.replace(/\n$/, '') : null
+  return { left: { certificate: certificate!, password, hasModule }, empty }
 }
 
 async function readIfThere(file: string): Promise<string | null> {
@@ -142,6 +148,14 @@ async function readIfThere(file: string): Promise<string | null> {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
       throw error
     }
+  })
+}
+
+/** Not what another process has written there in the meantime. */
+async function removeEmpty(file: string): Promise<void> {
+  await withStorageErrors(`remove ${file}`, async () => {
+    const status = await lstat(file).catch(() => null)
+    if (status?.isFile() && status.size === 0) await unlink(file)
   })
 }
 

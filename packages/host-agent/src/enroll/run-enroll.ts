@@ -109,7 +109,9 @@ interface Waiting {
 function tellWaiting(waiting: Waiting, { stdout, stderr }: Output, json: boolean): void {
   const { code, addresses, validMs, untilMs } = waiting
   const name = suggestedName()
-  const line = `backup-server host enroll ${name} ${addresses[0]} ${code}`
+  // Brackets are a pattern to a shell.
+  const target = addresses[0]!.replace(/^\[.*$/, "'$&'")
+  const line = `backup-server host enroll ${name} ${target} ${code}`
   const until = new Date(untilMs).toISOString()
   if (json) {
     stdout.write(`${JSON.stringify({ event: 'waiting', line, name, addresses, code, until })}\n`)
