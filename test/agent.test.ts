@@ -98,7 +98,7 @@ test('each session has its line in the log: who, what, how much, and how it ende
 test('the local copy has the bytes of the archive, and only as many are kept as the settings say', async () => {
   await using site = await Site.create()
   const copies = site.at('copies')
-  const host = await makeHost(site, `[local_copy]\ndirectory = "${copies}"\nkeep = 2`)
+  const host = await makeHost(site, `[local_copy]\ndirectory = "${copies}"\nkeep = 2\nkeep_days = 0`)
   await host.start()
   for (let count = 1; count <= 3; count++) {
     const { code, stderr, ends } = await site.run('--full')

@@ -110,6 +110,16 @@ export class CatalogError extends BackupError {
   }
 }
 
+/** A run came to a limit of the settings: the room or the time that a host may take. What had come is kept. */
+export class LimitError extends BackupError {
+  readonly code: 'quota-exceeded' | 'time-limit'
+
+  constructor(code: LimitError['code'], message: string, details: ErrorDetails = {}) {
+    super(message, details)
+    this.code = code
+  }
+}
+
 /** Another process is at work on the same host. */
 export class BusyError extends BackupError {
   readonly code = 'busy'

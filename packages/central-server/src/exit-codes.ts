@@ -7,6 +7,7 @@ import type {
   CertificateErrorCode,
   ConfigurationError,
   LeaseLostError,
+  LimitError,
   StoppedBySignalError,
   StorageErrorCode,
   UsageError,
@@ -40,6 +41,7 @@ export type ErrorCode =
   | AlreadyExistsError['code']
   | BusyError['code']
   | LeaseLostError['code']
+  | LimitError['code']
   | StoppedBySignalError['code']
   | CertificateErrorCode
   | StorageErrorCode
@@ -58,6 +60,8 @@ const exitOfError: Readonly<Record<ErrorCode, ExitName>> = {
 
   busy: 'busy',
   'lease-lost': 'failed',
+  'quota-exceeded': 'failed',
+  'time-limit': 'failed',
   sigint: 'interrupted',
   sigterm: 'terminated',
   cancelled: 'failed',
@@ -113,6 +117,7 @@ const exitOfError: Readonly<Record<ErrorCode, ExitName>> = {
   'request-invalid': 'usage',
   'source-failed': 'failed',
   'target-failed': 'failed',
+  'hook-failed': 'failed',
   internal: 'failed',
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { describeEnd } from '../src/cli/run-display.ts'
-import type { HostResult } from '../src/jobs/back-up-host.ts'
+import type { HostResult } from '../src/jobs/run-report.ts'
 
 const good: HostResult = {
   host: 'web1',

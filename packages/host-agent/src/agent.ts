@@ -1,5 +1,6 @@
 import type { CompressorPool } from '@central-backup/archive'
 import type { Logger } from 'pino'
+import type { HourlyCount } from './hourly-count.ts'
 import type { PasswordGate } from './password-gate.ts'
 import type { AgentSettings } from './settings.ts'
 
@@ -14,4 +15,10 @@ export interface Agent {
   readonly closing: AbortSignal
   /** Sessions that passed the password and have not ended. */
   sessions: number
+  /** Backups that were begun. */
+  readonly runs: HourlyCount
+  /** Hooks that were run, by name. */
+  readonly hookRuns: HourlyCount
+  /** From the first hook before a run to the last one after it, there is no other such run. */
+  hooksAtWork: boolean
 }

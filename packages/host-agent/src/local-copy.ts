@@ -1,13 +1,23 @@
 import { constants } from 'node:fs'
-import { mkdir, open, readdir, unlink } from 'node:fs/promises'
+import { lstat, mkdir, open, readdir, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PartialFile, parseArchiveName, parsePartialName, syncFolder } from '@central-backup/archive'
 
-/** Where copies go, and how many of them stay. */
+/** Where copies go, and which of them stay. */
 export interface LocalCopyFolder {
   directory: string
+  /** The newest so many stay. */
   keep: number
+  /** And all that are not older than so many days: else a server could push them out by runs of next to nothing. */
+  keepDays: number
+  /** Where less of the file system is free, no copy is written. */
+  minFreePercent: number
 }
+
+const dayMs = 86_400_000
+
+/** The free space is looked at when so much more was written. */
+const bytesBetweenLooks = 64 * 1024 * 1024
 
 /**
  * A copy of the archive on the host itself: the bytes that the server gets. A copy that cannot be written costs the
@@ -18,6 +28,7 @@ export class LocalCopy {
   readonly #folder: LocalCopyFolder
   readonly #file: PartialFile
   #failure: Error | null = null
+  #bytesSinceLook = 0
 
   private constructor(folder: LocalCopyFolder, name: string, file: PartialFile) {
     this.#folder = folder
@@ -29,6 +40,7 @@ export class LocalCopy {
   static async create(folder: LocalCopyFolder, name: string): Promise<LocalCopy> {
     await mkdir(folder.directory, { recursive: true, mode: 0o700 })
     await checkPrivate(folder.directory)
+    await checkRoom(folder)
     return new LocalCopy(folder, name, await PartialFile.create(join(folder.directory, name)))
   }
 
@@ -38,10 +50,17 @@ export class LocalCopy {
   }
 
   async write(bytes: Uint8Array): Promise<void> {
-    await this.#attempt(() => this.#file.write(bytes))
+    await this.#attempt(async () => {
+      this.#bytesSinceLook += bytes.length
+      if (this.#bytesSinceLook >= bytesBetweenLooks) {
+        this.#bytesSinceLook = 0
+        await checkRoom(this.#folder)
+      }
+      await this.#file.write(bytes)
+    })
   }
 
-  /** Makes the copy permanent and removes the oldest beyond the number to keep. To be called when the server has its own. */
+  /** Makes the copy permanent and removes the oldest of those that need not stay. To be called when the server has its own. */
   async keep(): Promise<void> {
     await this.#attempt(() => this.#file.commit())
     await this.#attempt(() => rotate(this.#folder))
@@ -81,10 +100,31 @@ async function checkPrivate(directory: string): Promise<void> {
   }
 }
 
-/** Removes the oldest archives beyond `keep`. Other files in the folder are none of its business. */
-async function rotate({ directory, keep }: LocalCopyFolder): Promise<void> {
-  const archives = (await readdir(directory)).filter((name) => parseArchiveName(name) !== null).sort()
-  for (const name of archives.slice(0, -keep)) await unlink(join(directory, name))
+async function checkRoom({ directory, minFreePercent }: LocalCopyFolder): Promise<void> {
+  const { blocks, bavail } = await statfs(directory)
+  // Some file systems do not tell.
+  if (blocks === 0 || (bavail / blocks) * 100 >= minFreePercent) return
+  const percent = Math.floor((bavail / blocks) * 100)
+  throw new Error(
+    `${percent} % of the file system of ${directory} are free, and min_free_percent keeps ${minFreePercent}`,
+  )
+}
+
+/**
+ * Removes the oldest archives beyond `keep` that are older than `keepDays`. Their age is that of the file: the time in the name
+ * is the server's word. Other files in the folder are none of its business.
+ */
+async function rotate({ directory, keep, keepDays }: LocalCopyFolder): Promise<void> {
+  const archives: { name: string; mtimeMs: number }[] = []
+  for (const name of await readdir(directory)) {
+    if (parseArchiveName(name) === null) continue
+    const { mtimeMs } = await lstat(join(directory, name))
+    archives.push({ name, mtimeMs })
+  }
+  archives.sort((a, b) => a.mtimeMs - b.mtimeMs || (a.name < b.name ? -1 : 1))
+  const oldMs = Date.now() - keepDays * dayMs
+  for (const { name, mtimeMs } of archives.slice(0, -keep))
+    if (keepDays === 0 || mtimeMs < oldMs) await unlink(join(directory, name))
   await syncFolder(directory)
 }
 

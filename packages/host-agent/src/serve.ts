@@ -1,9 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Server } from 'node:tls'
 import { CompressorPool, exitNow } from '@central-backup/archive'
 import { type Credentials, createListener, ProtocolError, replaceCredentials } from '@central-backup/protocol'
 import type { Agent } from './agent.ts'
+import { runOwedHooks } from './hooks/run-hooks.ts'
+import { HourlyCount } from './hourly-count.ts'
 import { removeStaleCopies } from './local-copy.ts'
 import { type AgentLog, openLog } from './log.ts'
 import { PasswordGate } from './password-gate.ts'
@@ -16,6 +19,9 @@ import { software } from './version.ts'
 /** Sessions that were told to end get this long to say so to their servers. */
 const closingMsMax = 5_000
 
+/** And where they have hooks at work, this long. */
+const hooksClosingMsMax = 75_000
+
 /**
  * Serves until SIGTERM or SIGINT, in the foreground. SIGHUP reads the settings again and opens the log file anew.
  * Throws where it cannot listen. Resolves when all sessions have ended.
@@ -26,9 +32,20 @@ export async function serve(settings: AgentSettings): Promise<void> {
   const closing = new AbortController()
   const sessions = new Set<Promise<void>>()
   const pool = new CompressorPool(settings.limits.compressThreads)
-  const agent: Agent = { settings, gate: new PasswordGate(), pool, log, closing: closing.signal, sessions: 0 }
+  const agent: Agent = {
+    settings,
+    gate: new PasswordGate(),
+    pool,
+    log,
+    closing: closing.signal,
+    sessions: 0,
+    runs: new HourlyCount(),
+    hookRuns: new HourlyCount(),
+    hooksAtWork: false,
+  }
   beNice(agent)
   await cleanUp(agent)
+  const owed = runOwedHooks(agent)
 
   const listeners = settings.listen.map(() => makeListener(agent, sessions))
   const ended = Promise.withResolvers<string>()
@@ -45,14 +62,18 @@ export async function serve(settings: AgentSettings): Promise<void> {
   } finally {
     process.off('SIGTERM', onEnd).off('SIGINT', onEnd).off('SIGHUP', onReload)
     for (const listener of listeners) listener.close()
-    await Promise.race([
-      Promise.all(sessions),
-      new Promise((resolve) => setTimeout(resolve, closingMsMax).unref()),
-    ])
+    await Promise.race([Promise.all([...sessions, owed]), closingTime(agent)])
     await pool.close()
     // A thread that waits for a mount that is gone would keep Node from ending.
     process.once('exit', exitNow)
   }
+}
+
+/** Hooks that bring something back to what it was are worth waiting for; but not for ever, as systemd does not either. */
+async function closingTime(agent: Agent): Promise<void> {
+  await delay(closingMsMax, null, { ref: false })
+  for (let waitedMs = closingMsMax; agent.hooksAtWork && waitedMs < hooksClosingMsMax; waitedMs += 1000)
+    await delay(1000)
 }
 
 function makeListener(agent: Agent, sessions: Set<Promise<void>>): Server {

@@ -10,7 +10,7 @@ import {
 } from '@central-backup/protocol'
 import type { Logger } from 'pino'
 import type { Agent } from './agent.ts'
-import { backUp, type SessionReport } from './backup.ts'
+import { backUp, list, type SessionReport } from './backup.ts'
 import { allowedPaths } from './policy.ts'
 import { restore } from './restore/restore.ts'
 import type { AgentSettings } from './settings.ts'
@@ -69,6 +69,9 @@ async function converse(session: Session): Promise<SessionReport> {
       policy: {
         read: settings.allow.read.map((path) => Buffer.from(path)),
         restore: settings.allow.restore.map((path) => Buffer.from(path)),
+        ...(settings.hooks.length > 0 && {
+          hooks: settings.hooks.map(({ name, when, always }) => ({ name, when, always })),
+        }),
       },
       localCopy: settings.localCopy !== null,
     })
@@ -81,10 +84,28 @@ async function converse(session: Session): Promise<SessionReport> {
       )
     }
     if (request.type === 'restore') return await restore(session, request)
+    if (request.type === 'check') return await list(session, request, allowedPaths(settings))
+    countRun(session)
     return await backUp(session, request, allowedPaths(settings))
   } finally {
     agent.sessions--
   }
+}
+
+/** Each run costs the host work, and may push a local copy out. */
+function countRun({ agent, settings }: Session): void {
+  const { runsPerHour } = settings.limits
+  if (runsPerHour === null) return
+  const waitMs = agent.runs.waitMs('', runsPerHour)
+  if (waitMs > 0) {
+    const minutes = Math.ceil(waitMs / 60_000)
+    throw new ProtocolError(
+      'busy',
+      `the host was backed up ${runsPerHour} times within an hour, and may not be again for ${minutes} min`,
+      { hint: '`limits.runs_per_hour` in the settings of the host is the limit.' },
+    )
+  }
+  agent.runs.add('')
 }
 
 async function greet({ channel, settings, server }: Session): Promise<void> {

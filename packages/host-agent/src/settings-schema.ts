@@ -1,11 +1,21 @@
 import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
-import { namePattern, pathsMax } from '@central-backup/protocol'
+import {
+  bytesPerSecondMin,
+  hookMoments,
+  hookNameCharsMax,
+  hookNamePattern,
+  hooksMax,
+  hooksMsMax,
+  namePattern,
+  pathsMax,
+} from '@central-backup/protocol'
 import * as z from 'zod'
 
 /** The settings as they stand in the file. The messages say what is expected. */
 
 export const settingsFileDefault = '/etc/backup-host/backup-host.toml'
+export const stateDirectoryDefault = '/var/lib/backup-host'
 export const portDefault = 7911
 
 export interface ListenAddress {
@@ -40,6 +50,58 @@ const listen = z
 
 const section = 'a section'
 
+const commandExpectation = 'a list: the absolute path of a program, and its arguments'
+const commandArgumentsMax = 64
+const argument = z
+  .string(commandExpectation)
+  .max(4096, 'an argument of at most 4096 characters')
+  .refine((text) => !text.includes('\0'), 'an argument without a NUL')
+
+export const hookRuns = ['always', 'asked'] as const
+
+const hookSchema = z
+  .strictObject(
+    {
+      command: z
+        .array(argument, commandExpectation)
+        .min(1, commandExpectation)
+        .max(commandArgumentsMax, `at most ${commandArgumentsMax} words`)
+        .refine(([program]) => absolutePath.safeParse(program).success, commandExpectation),
+      when: z.enum(hookMoments, `one of ${hookMoments.join(', ')}`),
+      run: z.enum(hookRuns, `one of ${hookRuns.join(', ')}`).default('asked'),
+      time_limit_seconds: integer(1, hooksMsMax / 1000).default(300),
+      on_failure: z.enum(['fail', 'warn'], 'fail or warn').optional(),
+      runs_per_hour: integer(1, 3600).default(12),
+      tell_output: z.boolean('true or false').default(true),
+    },
+    'a section',
+  )
+  .refine(({ when, on_failure }) => when === 'before' || on_failure !== 'fail', {
+    error: "'warn': only what runs before a backup can make it fail",
+    path: ['on_failure'],
+  })
+
+const hookNameExpectation = `names of hooks of 1 to ${hookNameCharsMax} letters, digits, hyphens or underscores`
+
+const hooksSchema = z
+  .record(z.string().regex(hookNamePattern, hookNameExpectation), hookSchema, 'sections like [hooks.dump-db]')
+  .superRefine((hooks, context) => {
+    if (Object.keys(hooks).length > hooksMax)
+      context.addIssue({ code: 'custom', message: `at most ${hooksMax} hooks` })
+    for (const [moment, test] of [
+      ['before', (when: string) => when === 'before'],
+      ['after', (when: string) => when !== 'before'],
+    ] as const) {
+      const seconds = Object.values(hooks)
+        .filter(({ when }) => test(when))
+        .reduce((sum, hook) => sum + hook.time_limit_seconds, 0)
+      if (seconds * 1000 > hooksMsMax) {
+        const message = `time limits of ${hooksMsMax / 1000} s at most for all hooks ${moment} a run together, and not of ${seconds} s`
+        context.addIssue({ code: 'custom', message })
+      }
+    }
+  })
+
 /** The sections of the file, all of which may be left out. */
 export const sectionSchemas = {
   tls: z.strictObject(
@@ -59,13 +121,23 @@ export const sectionSchemas = {
     },
     section,
   ),
-  local_copy: z.strictObject({ directory: absolutePath, keep: integer(0, 1000).default(0) }, section),
+  local_copy: z.strictObject(
+    {
+      directory: absolutePath,
+      keep: integer(0, 1000).default(0),
+      keep_days: integer(0, 3650).default(3),
+      min_free_percent: integer(0, 99).default(5),
+    },
+    section,
+  ),
   limits: z.strictObject(
     {
       sessions: integer(1, 64).default(4),
       compress_threads: integer(1, 64).default(Math.min(4, availableParallelism())),
       cpu_nice: integer(0, 19).default(10),
       read_stall_seconds: integer(1, 240).default(240),
+      bytes_per_second: integer(bytesPerSecondMin, Number.MAX_SAFE_INTEGER).optional(),
+      runs_per_hour: integer(1, 3600).optional(),
     },
     section,
   ),
@@ -85,6 +157,8 @@ export const settingsSchema = z.strictObject(
     local_copy: sectionSchemas.local_copy.optional(),
     limits: sectionSchemas.limits.prefault({}),
     log: sectionSchemas.log.prefault({}),
+    hooks: hooksSchema.prefault({}),
+    state_directory: absolutePath.default(stateDirectoryDefault),
   },
   'settings',
 )
@@ -92,6 +166,7 @@ export const settingsSchema = z.strictObject(
 /** The keys that may stand in a section; at the top of the file for `null`. */
 export function knownKeys(name: PropertyKey | null): string[] {
   if (name === null) return Object.keys(settingsSchema.shape)
+  if (name === 'hooks') return Object.keys(hookSchema.shape)
   const schema = Object.hasOwn(sectionSchemas, name)
     ? sectionSchemas[name as keyof typeof sectionSchemas]
     : null

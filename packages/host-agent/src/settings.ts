@@ -3,6 +3,9 @@ import { dirname, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import type * as z from 'zod'
 import { type Problem, SettingsError } from './errors.ts'
+import { findCommandProblems } from './hooks/command-trust.ts'
+import type { Hook } from './hooks/hook.ts'
+import type { LocalCopyFolder } from './local-copy.ts'
 import { findPermissionProblems } from './permissions.ts'
 import { knownKeys, type ListenAddress, type logLevels, settingsSchema } from './settings-schema.ts'
 
@@ -23,8 +26,12 @@ export interface AgentSettings {
     /** Absolute paths of folders: at and below them the server may restore. None, if not given. */
     restore: string[]
   }
-  /** Where archives are kept on this host too, and how many of them; `null` for none. */
-  localCopy: { directory: string; keep: number } | null
+  /** Commands that are run before and after backups, in the order of the file. */
+  hooks: Hook[]
+  /** Where the agent notes what it has to make up for when it is killed. An absolute path. */
+  stateDirectory: string
+  /** Where archives are kept on this host too, and which of them; `null` for none. */
+  localCopy: LocalCopyFolder | null
   limits: {
     /** How many servers are served at a time. */
     sessions: number
@@ -33,6 +40,10 @@ export interface AgentSettings {
     cpuNice: number
     /** A file system that does not answer for longer ends the run. */
     readStallMs: number
+    /** How fast a run may send, whatever the server asks for; `null` for as fast as it goes. */
+    bytesPerSecond: number | null
+    /** Backups that are begun within an hour; `null` for any number. */
+    runsPerHour: number | null
   }
   log: { file: string | null; level: (typeof logLevels)[number] }
 }
@@ -70,7 +81,11 @@ export function inspectSettings(
   }
   const parsed = parseSettings(path, text)
   problems.push(...parsed.problems)
-  if (parsed.settings !== null) problems.push(...checkTlsPermissions(parsed.settings, uid))
+  if (parsed.settings !== null) {
+    problems.push(...checkTlsPermissions(parsed.settings, uid))
+    for (const { name, command } of parsed.settings.hooks)
+      problems.push(...findCommandProblems(command[0]!, uid, path, `hooks.${name}.command`))
+  }
   return { settings: parsed.settings, problems: removeDoubles(problems) }
 }
 
@@ -100,7 +115,7 @@ export function parseSettings(
 
 function normalize(file: string, data: z.output<typeof settingsSchema>): AgentSettings {
   const folder = dirname(file)
-  const { tls, limits, log, local_copy: localCopy } = data
+  const { tls, limits, log, local_copy: localCopy, hooks } = data
   return {
     file,
     name: data.name,
@@ -112,12 +127,33 @@ function normalize(file: string, data: z.output<typeof settingsSchema>): AgentSe
       key: resolve(folder, tls.key),
     },
     allow: data.allow,
-    localCopy: localCopy === undefined || localCopy.keep === 0 ? null : localCopy,
+    hooks: Object.entries(hooks).map(([name, hook]) => ({
+      name,
+      command: hook.command,
+      when: hook.when,
+      always: hook.run === 'always',
+      timeLimitMs: hook.time_limit_seconds * 1000,
+      failsRun: hook.when === 'before' && hook.on_failure !== 'warn',
+      runsPerHour: hook.runs_per_hour,
+      tellsOutput: hook.tell_output,
+    })),
+    stateDirectory: data.state_directory,
+    localCopy:
+      localCopy === undefined || localCopy.keep === 0
+        ? null
+        : {
+            directory: localCopy.directory,
+            keep: localCopy.keep,
+            keepDays: localCopy.keep_days,
+            minFreePercent: localCopy.min_free_percent,
+          },
     limits: {
       sessions: limits.sessions,
       compressThreads: limits.compress_threads,
       cpuNice: limits.cpu_nice,
       readStallMs: limits.read_stall_seconds * 1000,
+      bytesPerSecond: limits.bytes_per_second ?? null,
+      runsPerHour: limits.runs_per_hour ?? null,
     },
     log: { file: log.file === undefined ? null : resolve(folder, log.file), level: log.level },
   }

@@ -8,10 +8,11 @@ import {
   readdirSync,
   readFileSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { test } from 'node:test'
-import { LocalCopy, removeStaleCopies } from '../src/local-copy.ts'
+import { LocalCopy, type LocalCopyFolder, removeStaleCopies } from '../src/local-copy.ts'
 import { TemporaryFolder } from './temporary-folder.ts'
 
 const isRoot = process.geteuid!() === 0
@@ -20,13 +21,18 @@ function nameOf(day: number, kind = 'full'): string {
   return `2026-11-${String(day).padStart(2, '0')}T030000Z-${kind}.tar.zst`
 }
 
+function folderOf(directory: string, keep: number, keepDays = 0, minFreePercent = 0): LocalCopyFolder {
+  return { directory, keep, keepDays, minFreePercent }
+}
+
 async function makeCopy(
   folder: TemporaryFolder,
   day: number,
   keep: number,
   kind = 'full',
+  keepDays = 0,
 ): Promise<LocalCopy> {
-  const copy = await LocalCopy.create({ directory: folder.at('copies'), keep }, nameOf(day, kind))
+  const copy = await LocalCopy.create(folderOf(folder.at('copies'), keep, keepDays), nameOf(day, kind))
   await copy.write(Buffer.from(`archive of day ${day}, `))
   await copy.write(Buffer.from('in two pieces'))
   return copy
@@ -52,7 +58,7 @@ test('a copy is partial until it is kept, and then has the bytes that were writt
 
 test('the folder is made for this user alone', async () => {
   using folder = new TemporaryFolder()
-  const copy = await LocalCopy.create({ directory: folder.at('a/b/copies'), keep: 1 }, nameOf(1))
+  const copy = await LocalCopy.create(folderOf(folder.at('a/b/copies'), 1), nameOf(1))
   await copy.discard()
   for (const made of ['a', 'a/b', 'a/b/copies']) assert.equal(lstatSync(folder.at(made)).mode & 0o777, 0o700)
 })
@@ -76,6 +82,30 @@ test('the newest are kept as the settings say, and the oldest go, only when a ne
   assert.deepEqual(list(folder), [nameOf(2), nameOf(3)])
   await (await makeCopy(folder, 5, 1)).keep()
   assert.deepEqual(list(folder), [nameOf(5)])
+})
+
+test('a copy that is not old enough stays, however many runs come, and whatever time the server says they are of', async () => {
+  using folder = new TemporaryFolder()
+  const old = (day: number, days: number) => {
+    const ms = Date.now() - days * 86_400_000
+    utimesSync(folder.at('copies', nameOf(day)), ms / 1000, ms / 1000)
+  }
+  await (await makeCopy(folder, 20, 2, 'full', 3)).keep()
+  old(20, 4)
+  await (await makeCopy(folder, 21, 2, 'full', 3)).keep()
+  old(21, 2)
+  for (const day of [1, 2, 28]) await (await makeCopy(folder, day, 2, 'full', 3)).keep()
+  assert.deepEqual(list(folder), [nameOf(1), nameOf(2), nameOf(21), nameOf(28)])
+  old(21, 3.1)
+  await (await makeCopy(folder, 3, 2, 'full', 3)).keep()
+  assert.deepEqual(list(folder), [nameOf(1), nameOf(2), nameOf(3), nameOf(28)])
+})
+
+test('where little of the disk is free, no copy is begun, and those that are there stay', async () => {
+  using folder = new TemporaryFolder()
+  await (await makeCopy(folder, 1, 1)).keep()
+  await assert.rejects(LocalCopy.create(folderOf(folder.at('copies'), 1, 0, 101), nameOf(2)), /are free/)
+  assert.deepEqual(list(folder), [nameOf(1)])
 })
 
 test('files that are no archives are not touched, whatever they are called', async () => {
@@ -124,8 +154,7 @@ test('a copy of a name that is there already fails, and leaves what is there', a
 
 test('a folder that others may look into, or that is a link or a file, gets no copy', async () => {
   using folder = new TemporaryFolder()
-  const create = (directory: string) =>
-    LocalCopy.create({ directory: folder.at(directory), keep: 1 }, nameOf(1))
+  const create = (directory: string) => LocalCopy.create(folderOf(folder.at(directory), 1), nameOf(1))
   for (const mode of [0o755, 0o770, 0o701]) {
     mkdirSync(folder.at(`open-${mode}`))
     chmodSync(folder.at(`open-${mode}`), mode)
@@ -155,7 +184,7 @@ test('a disk that is full costs the copy and nothing else: no call throws, and n
   const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k,mode=700', 'small', folder.at('copies')])
   if (mounted.status !== 0) return t.skip(`cannot mount a tmpfs: ${mounted.stderr}`)
   try {
-    const copy = await LocalCopy.create({ directory: folder.at('copies'), keep: 1 }, nameOf(1))
+    const copy = await LocalCopy.create(folderOf(folder.at('copies'), 1), nameOf(1))
     for (let i = 0; i < 4; i++) await copy.write(Buffer.alloc(40_000, 'x'))
     assert.equal((copy.failure as NodeJS.ErrnoException).code, 'ENOSPC')
     await copy.keep()

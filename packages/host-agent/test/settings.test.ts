@@ -84,7 +84,12 @@ level = "debug"
   ])
   assert.equal(settings!.tls.key, '/etc/ssl/host.key')
   assert.deepEqual(settings!.allow, { read: ['/etc', '/home'], restore: ['/srv/restore'] })
-  assert.deepEqual(settings!.localCopy, { directory: '/var/backups', keep: 2 })
+  assert.deepEqual(settings!.localCopy, {
+    directory: '/var/backups',
+    keep: 2,
+    keepDays: 3,
+    minFreePercent: 5,
+  })
   assert.equal(settings!.limits.cpuNice, 19)
   assert.deepEqual(settings!.log, { file: '/etc/x/log', level: 'debug' })
 })

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 
@@ -19,6 +19,10 @@ export class TemporaryFolder implements Disposable {
     mkdirSync(dirname(this.at(name)), { recursive: true })
     writeFileSync(this.at(name), text, { mode })
     return this.at(name)
+  }
+
+  textOf(name: string): string {
+    return readFileSync(this.at(name), 'utf8')
   }
 
   [Symbol.dispose](): void {

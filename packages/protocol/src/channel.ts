@@ -110,6 +110,14 @@ export class Channel {
   }
 
   /**
+   * Sends no faster than so from now on, averaged over seconds; `bytesPerSecondMin` at least, or else messages would miss
+   * their deadlines. The last words of a session are not held up.
+   */
+  limitRate(bytesPerSecond: number): void {
+    this.#sender.limitRate(bytesPerSecond)
+  }
+
+  /**
    * The next message, which must be of one of `types`: any other ends the session with `message-out-of-turn`. The other
    * side may be silent for `idleMs`, or the whole may take `timeoutMs` where that is given; to miss either ends the
    * session with `stalled`. What arrived before a connection broke is still delivered. One call at a time.
@@ -157,6 +165,7 @@ export class Channel {
 
   /** The last words go out, then the end of the stream. What comes in until it is closed is read, so that they arrive. */
   #finish(reason: ProtocolError, lastWords: Buffer[]): void {
+    this.#sender.limitRate(null)
     const flushed = this.#sender.send(lastWords)
     this.#deaf = true
     this.#undelivered.length = 0

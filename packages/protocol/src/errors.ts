@@ -141,6 +141,10 @@ export const protocolErrors = {
     message: 'the host could not write what it was to restore',
     hint: 'Look at the log of the agent: a full disk, one that is read-only, or a mount that hangs.',
   },
+  'hook-failed': {
+    message: 'a command that the host runs before a backup failed',
+    hint: 'Look at the log of the agent, which has what the command said. `[hooks]` in its settings says what is run.',
+  },
   internal: {
     message: 'an internal error',
     hint: 'Look at the log of the side that reports it; it is a bug, and worth a report.',

@@ -34,6 +34,9 @@ export { type Identity, identityFromAltNames, identityUri, namePattern, type Rol
 export * from './limits.ts'
 export {
   type Counts,
+  type HookMoment,
+  hookMoments,
+  hookNamePattern,
   type Kind,
   kinds,
   type Message,

@@ -47,6 +47,18 @@ export const markersMax = 16
 /** The name of a marker: what Linux has as the name of a file. */
 export const markerBytesMax = 255
 
+/** Hooks that a host's settings may have, and so names of hooks in a request. */
+export const hooksMax = 32
+
+/** The name of a hook. */
+export const hookNameCharsMax = 63
+
+/** All hooks before a run together, and all after it: the time in which an agent gets no further and is waited for. */
+export const hooksMsMax = 60 * minuteMs
+
+/** The least that a request may slow a run down to: a frame must get through long before a peer would give up. */
+export const bytesPerSecondMin = 64 * KiB
+
 /** One path or pattern. The archive has the same limit for the paths of its entries. */
 export const pathBytesMax = 256 * KiB
 
@@ -80,6 +92,9 @@ export const ownerNameBytesMax = 256
 
 /** `warning` messages of one session. What comes after is only counted, in one last warning. */
 export const warningsMax = 10_000
+
+/** Paths and messages of the `warning` messages of a run that are told one by one; the rest is only counted. */
+export const runWarningsBytesMax = 4 * MiB
 
 /** Objects of one `left-out`. */
 export const leftOutBatchMax = 1000
@@ -179,7 +194,7 @@ export const restoreSyncMsMax = 30 * minuteMs
 /** From `summary` to `stored`, in silence: the time for fsync, index and catalog. */
 export const storedMsMax = 10 * minuteMs
 
-/** From `stored` to `finished`, in silence: the time to put the local copy in its place. */
+/** From `stored` to `finished`: the time to put the local copy in its place. Hooks come on top: `hooksMsMax`. */
 export const finishedMsMax = 5 * minuteMs
 
 /** How long the code of an enrolment is good. */

@@ -12,6 +12,7 @@ import { namePattern, roles } from './identity.ts'
 import {
   archiveNameCharsMax,
   authoritiesMax,
+  bytesPerSecondMin,
   certificateBytesMax,
   codeCharsMax,
   compressionLevelMax,
@@ -20,6 +21,8 @@ import {
   dataPayloadBytesMax,
   excludesMax,
   grantedPasswordCharsMin,
+  hookNameCharsMax,
+  hooksMax,
   leftOutBatchMax,
   mappedOwnersMax,
   markerBytesMax,
@@ -47,7 +50,10 @@ export type Kind = (typeof kinds)[number]
 export const outcomes = ['complete', 'complete-with-changes', 'incomplete', 'failed'] as const
 export type Outcome = (typeof outcomes)[number]
 
-/** What an agent is doing: running hooks, expanding patterns, walking and packing, putting the end to the archive. */
+/**
+ * What an agent is doing: running hooks, expanding patterns, walking and packing, putting the end to the archive; after
+ * `stored`, `finish` is putting the local copy in its place, and running hooks.
+ */
 export const phases = ['prepare', 'select', 'pack', 'finish'] as const
 export type Phase = (typeof phases)[number]
 
@@ -78,6 +84,13 @@ export const entryTypes = [
 /** What a dry run would do for an entry. */
 export const restoreActions = ['create', 'replace', 'update', 'keep', 'equal'] as const
 
+/** When a hook runs: before the run, after one whose archive was stored, after any. */
+export const hookMoments = ['before', 'after', 'after-always'] as const
+export type HookMoment = (typeof hookMoments)[number]
+
+/** The name of a hook, as it stands in the settings of a host. */
+export const hookNamePattern = new RegExp(`^[A-Za-z0-9][A-Za-z0-9_-]{0,${hookNameCharsMax - 1}}$`)
+
 const name = z.string().regex(namePattern)
 const code = z.string().regex(new RegExp(`^[a-z][a-z0-9-]{0,${codeCharsMax - 1}}$`))
 const archiveName = z.string().regex(new RegExp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,${archiveNameCharsMax - 1}}$`))
@@ -99,6 +112,8 @@ const certificate = bytes(certificateBytesMax)
 const paths = z.array(path).max(pathsMax)
 const restorePaths = z.array(path).min(1).max(restorePathsMax)
 const marker = bytes(markerBytesMax).refine(isFileName, 'expected the name of a file')
+const hookName = z.string().regex(hookNamePattern)
+const hookNames = z.array(hookName).max(hooksMax)
 const exclude = z.array(path).max(excludesMax)
 const rules = {
   oneFileSystem: z.boolean().optional(),
@@ -212,7 +227,14 @@ const schemas = {
   authenticate: z.strictObject({ password: z.string().max(passwordCharsMax) }),
   welcome: z.strictObject({
     name,
-    policy: z.strictObject({ read: paths, restore: paths }),
+    policy: z.strictObject({
+      read: paths,
+      restore: paths,
+      hooks: z
+        .array(z.strictObject({ name: hookName, when: z.enum(hookMoments), always: z.boolean() }))
+        .max(hooksMax)
+        .optional(),
+    }),
     localCopy: z.boolean(),
   }),
   error: z.strictObject({ code, message: text, hint: text.optional() }),
@@ -223,6 +245,8 @@ const schemas = {
       base: archiveName.nullable(),
       startedAtMs: timeMs,
       compressionLevel: z.int().min(compressionLevelMin).max(compressionLevelMax).optional(),
+      bytesPerSecond: count.min(bytesPerSecondMin).optional(),
+      hooks: z.strictObject({ before: hookNames, after: hookNames }).optional(),
     })
     .refine(({ kind, base }) => (base === null) === (kind === 'full'), { path: ['base'] })
     .refine(isSelectionWithinLimits, tooManyRules),

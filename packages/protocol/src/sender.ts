@@ -2,6 +2,7 @@ import type { Writable } from 'node:stream'
 import { Deadline } from './deadline.ts'
 import { ProtocolError } from './errors.ts'
 import { writeSliceBytes } from './limits.ts'
+import { Pace } from './pace.ts'
 
 export interface SenderWaits {
   /** For the other side to take one slice. */
@@ -28,6 +29,7 @@ export class Sender {
   #queue: Outgoing[] = []
   #writing = false
   #stopped: ProtocolError | null = null
+  #pace: Pace | null = null
   readonly #slice: Deadline
   readonly #message: Deadline
 
@@ -39,6 +41,14 @@ export class Sender {
       onStalled(new ProtocolError('stalled', `the other side took nothing of a message for ${ms / 1000} s`))
     this.#slice = new Deadline(missed(waits.stallMs))
     this.#message = new Deadline(missed(waits.messageMs))
+  }
+
+  /** Sends on average no more than so many bytes in a second; `null` for as fast as the stream takes them. */
+  limitRate(bytesPerSecond: number | null): void {
+    const wasWaiting = this.#pace?.isWaiting ?? false
+    this.#pace?.stop()
+    this.#pace = bytesPerSecond === null ? null : new Pace(bytesPerSecond)
+    if (wasWaiting) this.#next()
   }
 
   /** Resolves when the stream has taken all of it; rejects with the reason of `stop` or `dropWaiting`. */
@@ -66,6 +76,7 @@ export class Sender {
     this.#stopped = reason
     this.#slice.stop()
     this.#message.stop()
+    this.#pace?.stop()
     for (const outgoing of this.#queue.splice(0)) outgoing.reject(reason)
   }
 
@@ -73,6 +84,7 @@ export class Sender {
     if (this.#writing || this.#stopped !== null) return
     const current = this.#queue[0]
     if (current === undefined) return
+    if (current.slices.length > 0 && this.#pace?.mustWait(() => this.#next())) return
     const slice = current.slices.shift()
     if (slice === undefined) {
       this.#message.stop()
@@ -84,6 +96,7 @@ export class Sender {
     if (!current.begun) this.#message.start(this.#waits.messageMs)
     current.begun = true
     this.#writing = true
+    this.#pace?.add(slice.length)
     this.#slice.start(this.#waits.stallMs)
     this.#stream.write(slice, (error) => {
       this.#writing = false

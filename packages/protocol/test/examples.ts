@@ -50,6 +50,19 @@ export const examples: Record<string, Message> = {
     policy: { read: [Buffer.from('/')], restore: [Buffer.from('/srv/restore')] },
     localCopy: true,
   },
+  'welcome of a host with hooks': {
+    type: 'welcome',
+    name: 'web1',
+    policy: {
+      read: [Buffer.from('/')],
+      restore: [],
+      hooks: [
+        { name: 'dump-db', when: 'before', always: false },
+        { name: 'thaw', when: 'after-always', always: true },
+      ],
+    },
+    localCopy: false,
+  },
   'error without hint': { type: 'error', code: 'busy', message: 'a run of the server main is under way' },
   'error with hint': { type: 'error', code: 'policy-denied', message: 'not /root', hint: 'See allow.read.' },
   'backup, full': {
@@ -92,6 +105,17 @@ export const examples: Record<string, Message> = {
     excludeCaches: true,
     excludeIfPresent: [Buffer.from('.nobackup')],
     excludeNodump: true,
+  },
+  'backup with hooks': {
+    type: 'backup',
+    host: 'web1',
+    kind: 'full',
+    base: null,
+    startedAtMs: 1_795_230_000_000,
+    paths: [Buffer.from('/srv')],
+    exclude: [],
+    bytesPerSecond: 65_536,
+    hooks: { before: ['dump-db'], after: [] },
   },
   'archive-name': { type: 'archive-name', name: '2026-11-21T030000Z-full.tar.zst' },
   entries: { type: 'entries', payload: Buffer.from('28b52ffd2000010000', 'hex') },

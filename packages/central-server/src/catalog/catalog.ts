@@ -243,6 +243,12 @@ export class Catalog implements Disposable {
     return this.transaction(() => this.statements.setPinned.run({ id, pinned: Number(pinned) }).changes === 1)
   }
 
+  /** Takes the place of the warnings that a run had when it ended. */
+  setWarnings(id: number, warningCount: number, warnings: readonly RunWarning[]): void {
+    const text = JSON.stringify(warnings.slice(0, warningsKeptMax).map(cutWarning))
+    this.transaction(() => this.statements.setWarnings.run({ id, warningCount, warnings: text }))
+  }
+
   /** Removes a run that came to nothing and is not to be seen; its versions were purged before. */
   forgetRun(id: number): void {
     this.transaction(() => this.statements.deleteRun.run(id))

@@ -80,6 +80,9 @@ export function prepareStatements(database: Database.Database) {
          warning_count = :warningCount, warnings = :warnings
        WHERE id = :id AND outcome IS NULL`,
     ),
+    setWarnings: database.prepare<[Record<string, unknown>]>(
+      'UPDATE runs SET warning_count = :warningCount, warnings = :warnings WHERE id = :id',
+    ),
     /** A full run begins a generation of its own. */
     setGeneration: database.prepare<[id: number]>(
       'UPDATE runs SET generation = id WHERE id = ? AND generation IS NULL',

@@ -81,12 +81,14 @@ function describeCertificate({ of, file, notAfterMs, faults, warnings }: Certifi
 function describeAgent({ host, address, agent, error }: HostCheck): string[] {
   const lines: string[] = []
   if (agent !== null) {
-    const { allowRead, allowRestore, localCopy } = agent
+    const { allowRead, allowRestore, localCopy, hooks } = agent
     const mayRestore = allowRestore.length === 0 ? '' : `, may restore to ${allowRestore.join(', ')}`
     const may = `may read ${allowRead.join(', ')}${mayRestore}${localCopy ? '; keeps a local copy' : ''}`
+    const described = hooks.map(({ name, when, always }) => `${name} (${when}${always ? ', always' : ''})`)
     lines.push(
       `host        ${error === null ? 'ok' : 'BAD'}  ${host} at ${address}: ${agent.software}; ${may}`,
     )
+    if (described.length > 0) lines.push(`            runs ${described.join(', ')}`)
   }
   if (error !== null) {
     const { hint } = describeError(error)

@@ -23,6 +23,7 @@ export const findCommand: CommandDefinition = {
         for (const version of findVersions(catalog, host, search)) {
           found++
           invocation.report(reportVersion(version), [describeVersion(version)])
+          if (invocation.outputIsBehind) await invocation.outputReady()
         }
       }
       if (found === 0) invocation.note(`Nothing that was backed up matches ${printable(pattern)}`)

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { Catalog } from '../catalog/catalog.ts'
 import { chooseHome, findHome } from '../config/home.ts'
 import { type Configuration, loadConfiguration } from '../config/load.ts'
@@ -24,6 +25,8 @@ export interface Surroundings {
 export interface Output {
   write(data: string | Uint8Array): unknown
   isTTY?: boolean
+  /** Of a stream: more was written than its reader has taken. */
+  writableNeedDrain?: boolean
 }
 
 /** Options that every command has. */
@@ -78,6 +81,23 @@ export class Invocation {
     const text = this.options.json ? escapeJson(JSON.stringify(value)) : lines.join('\n')
     const { stdout, stderr } = this.surroundings
     ;(this.stdoutIsTaken ? stderr : stdout).write(`${text}\n`)
+  }
+
+  /** Whoever reads standard output is behind: what it can do without is better left out. */
+  get outputIsBehind(): boolean {
+    return this.surroundings.stdout.writableNeedDrain === true
+  }
+
+  /**
+   * Resolves when the reader of standard output has caught up; `undefined` where it has. Whoever writes without end awaits
+   * it after each piece: what is not read is kept in memory. A reader that goes away ends the program.
+   */
+  outputReady(): Promise<void> | undefined {
+    const { stdout } = this.surroundings
+    if (!this.outputIsBehind || !(stdout instanceof EventEmitter)) return undefined
+    return new Promise((resolve) => {
+      stdout.once('drain', resolve)
+    })
   }
 
   /** Tells people something by the way, on standard error; not with `--quiet`. */

@@ -30,6 +30,7 @@ export const lsCommand: CommandDefinition = {
         options.recursive ? `/${textFromBytes(entry.path)}` : textFromBytes(nameOf(entry.path))
       for (const entry of listed(catalog, run, folder, options.recursive ?? false)) {
         invocation.report({ ...entryReport(entry) }, [entryLine(entry, shown(entry))])
+        if (invocation.outputIsBehind) await invocation.outputReady()
       }
     })
   },

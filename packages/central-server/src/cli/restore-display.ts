@@ -61,8 +61,10 @@ export function watchRestore(
 
 function jsonLines(invocation: Invocation): Omit<RestoreDisplay, typeof Symbol.dispose> {
   return {
-    onProgress: ({ path, ...progress }) =>
-      invocation.report({ event: 'progress', ...progress, path: `/${textFromBytes(path)}` }, []),
+    onProgress({ path, ...progress }) {
+      if (invocation.outputIsBehind) return
+      invocation.report({ event: 'progress', ...progress, path: `/${textFromBytes(path)}` }, [])
+    },
     onProblem: ({ kind, path, message }) =>
       invocation.report({ event: kind, path: `/${textFromBytes(path)}`, message }, []),
     onMoreProblems: (message) => invocation.report({ event: 'more-problems', message }, []),

@@ -3,10 +3,10 @@ import type { Run } from '../catalog/catalog.ts'
 import type { Host } from '../config/hosts.ts'
 import { exitCodeOfError, exitCodeOfOutcome, worstExitCode } from '../exit-codes.ts'
 import { type BackUpObserver, backUp } from '../jobs/back-up.ts'
-import type { HostResult } from '../jobs/back-up-host.ts'
 import { chooseHosts } from '../jobs/choose-hosts.ts'
 import { type HostListing, listHosts } from '../jobs/list-host.ts'
 import { openContext } from '../jobs/open-context.ts'
+import type { HostResult } from '../jobs/run-report.ts'
 import type { ServerContext } from '../jobs/server-context.ts'
 import type { CommandDefinition } from './command.ts'
 import { formatBytes, formatCount } from './format.ts'
@@ -100,8 +100,11 @@ function jsonLines(invocation: Invocation): BackUpObserver & Disposable {
         onConnected: (software) => emit('connected', host.name, { software }),
         onWarning: ({ code, path, message }) =>
           emit('warning', host.name, { code, path: path && textFromBytes(path), message }),
-        onProgress: (progress) =>
-          emit('progress', host.name, { ...progress, path: progress.path && textFromBytes(progress.path) }),
+        onProgress(progress) {
+          // Who does not read is told of what came to something, and of what went wrong; that is bounded.
+          if (invocation.outputIsBehind) return
+          emit('progress', host.name, { ...progress, path: progress.path && textFromBytes(progress.path) })
+        },
       }
     },
     onEnd: (result) => emit('end', result.host, reportResult(result)),
@@ -117,6 +120,7 @@ function reportResult({ warnings: _, host: __, error, ...rest }: HostResult): ob
 async function dryRun(invocation: Invocation, context: ServerContext, hosts: readonly Host[]): Promise<void> {
   const { stdout } = invocation.surroundings
   const listings = await listHosts(context, hosts, {
+    ready: () => invocation.outputReady(),
     onEntry(host, entry) {
       const path = `/${textFromBytes(entry.path)}`
       if (invocation.options.json)

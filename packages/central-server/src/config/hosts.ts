@@ -10,6 +10,14 @@ import { hostNameExpectation, isHostName } from './host-name.ts'
 import { findModuleFolderProblems, type ModuleLoader } from './module.ts'
 import { type PasswordEnvironment, type PasswordSource, passwordSchema, readPassword } from './password.ts'
 import { type RetentionConfig, retentionSchema } from './retention.ts'
+import {
+  type HooksConfig,
+  hooksSchema,
+  type RunLimits,
+  type RunLimitsConfig,
+  runLimitFields,
+  runLimitsOf,
+} from './run-limits.ts'
 import type { Secret } from './secret.ts'
 import {
   optionsOf,
@@ -25,7 +33,7 @@ import type { HostDefaults } from './settings.ts'
 import { checkShape } from './shape.ts'
 
 /** What a host module, `hosts/NAME.ts`, may say of the host NAME. */
-export interface HostConfig extends SelectionConfig {
+export interface HostConfig extends SelectionConfig, RunLimitsConfig {
   /** IP address or DNS name. Which host answers there is proven by its certificate, not by this. */
   address: string
   /** 7911 if not given. */
@@ -44,12 +52,14 @@ export interface HostConfig extends SelectionConfig {
   fullEvery?: string
   /** What stays of the host's runs, in place of what the settings say. */
   retention?: RetentionConfig
+  /** What the host is to run before and after a backup: names of hooks in its own settings. */
+  hooks?: HooksConfig
   /** `true` leaves the host out, unless it is named on the command line. */
   disabled?: boolean
 }
 
 /** A host after its module was read and checked: everything has a value. */
-export interface Host {
+export interface Host extends RunLimits {
   name: string
   /** The module, as an absolute path. */
   file: string
@@ -66,6 +76,7 @@ export interface Host {
   compressionLevel: number
   fullEveryMs: number | null
   retention: RetentionPolicy
+  hooks: { before: string[]; after: string[] }
   disabled: boolean
 }
 
@@ -82,6 +93,8 @@ const hostSchema = z.strictObject(
     paths: selectedPathsSchema,
     exclude: excludeSchema.default([]),
     ...selectionFields,
+    ...runLimitFields,
+    hooks: hooksSchema,
     expectEvery: durationSchema.optional(),
     compressionLevel: compressionLevelSchema.optional(),
     fullEvery: durationSchema.optional(),
@@ -178,6 +191,8 @@ async function readHost(
       compressionLevel: data.compressionLevel ?? defaults.compressionLevel,
       fullEveryMs: data.fullEvery ?? defaults.fullEveryMs,
       retention: data.retention ?? defaults.retention,
+      hooks: data.hooks,
+      ...runLimitsOf(data, defaults.limits),
       disabled: data.disabled,
     },
   }

@@ -3,13 +3,22 @@ import { join, resolve } from 'node:path'
 import * as z from 'zod'
 import type { Problem } from '../errors.ts'
 import type { RetentionPolicy } from '../retention/plan.ts'
+import type { FreeSpace } from '../storage/space.ts'
 import { durationSchema, parseDuration } from './duration.ts'
 import { compressionLevelSchema, excludeSchema, integer, pathSchema, portSchema } from './fields.ts'
 import { homePaths } from './home.ts'
 import type { ModuleLoader } from './module.ts'
 import { type RetentionConfig, retentionSchema } from './retention.ts'
+import {
+  type RunLimits,
+  type RunLimitsConfig,
+  runLimitFields,
+  runLimitsDefault,
+  runLimitsOf,
+} from './run-limits.ts'
 import { optionsOf, type SelectionConfig, type SelectionOptions, selectionFields } from './selection.ts'
 import { checkShape } from './shape.ts'
+import { freeSpaceSchema } from './size.ts'
 
 /** What `settings.ts` may say: settings of the server as a whole. */
 export interface Settings {
@@ -34,20 +43,23 @@ export interface Settings {
     level?: 'error' | 'warn' | 'info' | 'debug'
   }
   /** For hosts whose modules do not say otherwise. */
-  defaults?: SelectionConfig & {
-    /** 7911 if not given. */
-    port?: number
-    /** Of zstd, 1 (fast) to 19 (small); 3 if not given. */
-    compressionLevel?: number
-    /** How old the last good run may get, like `'26 hours'`, which is used if not given. */
-    expectEvery?: string
-    /** Patterns that are left out on every host, besides its own. */
-    exclude?: string[]
-    /** How often everything is packed anew, like `'30 days'`; never if not given. */
-    fullEvery?: string
-    /** What stays of a host's runs; everything if not given. */
-    retention?: RetentionConfig
-  }
+  defaults?: SelectionConfig &
+    RunLimitsConfig & {
+      /** 7911 if not given. */
+      port?: number
+      /** Of zstd, 1 (fast) to 19 (small); 3 if not given. */
+      compressionLevel?: number
+      /** How old the last good run may get, like `'26 hours'`, which is used if not given. */
+      expectEvery?: string
+      /** Patterns that are left out on every host, besides its own. */
+      exclude?: string[]
+      /** How often everything is packed anew, like `'30 days'`; never if not given. */
+      fullEvery?: string
+      /** What stays of a host's runs; everything if not given. */
+      retention?: RetentionConfig
+    }
+  /** What is to stay free on the disk of the repository: `'50 GiB'`, or a part like `'1 %'`, which is used if not given. */
+  minFree?: string | number
   /** When runs that no rule keeps are removed: after each run of their host if not given, or only by `prune`. */
   prune?: 'after-run' | 'by-hand'
   /** How long archives that were removed can still be got back from the folder `trash` of the repository; `'7 days'` if not given. */
@@ -64,6 +76,7 @@ export interface ServerSettings {
   connection: { timeoutMs: number; attempts: number; pauseMs: number }
   log: { file: string | null; level: 'error' | 'warn' | 'info' | 'debug' }
   defaults: HostDefaults
+  minFree: FreeSpace
   prune: 'after-run' | 'by-hand'
   trashMs: number
 }
@@ -76,6 +89,7 @@ export interface HostDefaults {
   selection: SelectionOptions
   fullEveryMs: number | null
   retention: RetentionPolicy
+  limits: RunLimits
 }
 
 export const hostDefaults: Readonly<HostDefaults> = {
@@ -86,6 +100,7 @@ export const hostDefaults: Readonly<HostDefaults> = {
   selection: {},
   fullEveryMs: null,
   retention: {},
+  limits: runLimitsDefault,
 }
 
 const logLevels = ['error', 'warn', 'info', 'debug'] as const
@@ -122,12 +137,14 @@ const settingsSchema = z.strictObject(
           expectEvery: durationSchema.default(hostDefaults.expectEveryMs),
           exclude: excludeSchema.default([]),
           ...selectionFields,
+          ...runLimitFields,
           fullEvery: durationSchema.nullable().default(null),
           retention: retentionSchema.default({}),
         },
         'an object',
       )
       .prefault({}),
+    minFree: freeSpaceSchema.prefault('1 %'),
     prune: z.enum(['after-run', 'by-hand'], "'after-run' or 'by-hand'").default('after-run'),
     trash: durationSchema.default(parseDuration('7 days')!),
   },
@@ -169,7 +186,9 @@ function normalize(home: string, data: z.output<typeof settingsSchema>): ServerS
       selection: optionsOf(defaults),
       fullEveryMs: defaults.fullEvery,
       retention: defaults.retention,
+      limits: runLimitsOf(defaults, runLimitsDefault),
     },
+    minFree: data.minFree,
     prune: data.prune,
     trashMs: data.trash,
   }

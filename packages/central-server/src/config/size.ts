@@ -35,3 +35,23 @@ export const sizeSchema = z
     context.addIssue({ code: 'custom', message: expectation })
     return z.NEVER
   })
+
+/** A size of at least `minimum` bytes. */
+export function sizeFrom(minimum: number) {
+  const least = `a size of at least ${minimum} bytes`
+  return sizeSchema.refine((bytes) => bytes >= minimum, least)
+}
+
+const freeExpectation = "a size like '10 GiB', or a part of the disk like '1 %'"
+
+/** What is to stay free: a size, or per cent of the whole (less than 100). 0 is nothing. */
+export const freeSpaceSchema = z
+  .union([z.string(), z.number()], freeExpectation)
+  .transform((value, context): { bytes: number } | { percent: number } => {
+    const percent = typeof value === 'string' ? /^\s*(\d{1,2}(?:\.\d+)?)\s*%\s*$/.exec(value)?.[1] : undefined
+    if (percent !== undefined) return { percent: Number(percent) }
+    const bytes = typeof value === 'string' ? parseSize(value) : value
+    if (bytes !== null && Number.isSafeInteger(bytes) && bytes >= 0) return { bytes }
+    context.addIssue({ code: 'custom', message: freeExpectation })
+    return z.NEVER
+  })

@@ -1,5 +1,6 @@
 import type { Host } from '../config/hosts.ts'
-import { backUpHost, type HostObserver, type HostResult } from './back-up-host.ts'
+import { backUpHost, type HostObserver } from './back-up-host.ts'
+import type { HostResult } from './run-report.ts'
 import type { ServerContext } from './server-context.ts'
 
 /** What is told while all hosts are backed up. */

@@ -35,5 +35,7 @@ export function backupRequest(
     base,
     startedAtMs,
     compressionLevel: host.compressionLevel,
+    ...(host.bytesPerSecond !== null && { bytesPerSecond: host.bytesPerSecond }),
+    ...(host.hooks.before.length + host.hooks.after.length > 0 && { hooks: host.hooks }),
   }
 }

@@ -7,6 +7,8 @@ import { selectionOf } from './backup-request.ts'
 import type { ServerContext } from './server-context.ts'
 
 export interface ListObserver {
+  /** Awaited before an agent is let go on; `undefined` where nothing is in the way. */
+  ready(): Promise<void> | undefined
   onEntry(host: string, entry: Entry): void
   onLeftOut(host: string, object: LeftOutObject): void
   onWarning(host: string, warning: { code: string; path: BytePath | null; message: string }): void
@@ -47,6 +49,7 @@ async function listHost(context: ServerContext, host: Host, observer: ListObserv
     try {
       await channel.send({ type: 'check', ...selectionOf(host) })
       const observing: RunObserver = {
+        ready: () => observer.ready(),
         onEntries: (entries) => {
           for (const entry of entries) observer.onEntry(host.name, entry)
         },

@@ -22,9 +22,11 @@ import {
 import {
   type Channel,
   type Counts,
+  hooksMsMax,
   leftOutMax,
   type MessageOf,
   ProtocolError,
+  runWarningsBytesMax,
   warningsMax,
 } from '@central-backup/protocol'
 import { StallWatch } from './stall-watch.ts'
@@ -39,6 +41,8 @@ export interface RequestedRun {
 
 /** What is told while a run comes in. Paths are absolute. */
 export interface RunObserver {
+  /** Awaited before the next message is read, where there is something in the way: TCP holds the agent back then. */
+  ready?(): Promise<void> | undefined
   onEntries?(entries: readonly Entry[], gone: readonly Gone[]): void
   onWarning?(warning: { code: string; path: BytePath | null; message: string }): void
   /** Of a listing: what it leaves out, and why. */
@@ -84,6 +88,9 @@ export interface BaselineSource {
   next(): Buffer | null
 }
 
+/** Progress is passed on this often at most, however often an agent reports some. */
+const progressToldMs = 250
+
 const kinds = ['entries', 'frame', 'baseline-next', 'left-out', 'warning', 'progress', 'summary'] as const
 
 /**
@@ -102,6 +109,8 @@ export async function receiveRun(
   let source = baseline
   try {
     for (;;) {
+      const ready = observer.ready?.()
+      if (ready !== undefined) await settledOrEnded(ready, channel.ended)
       const message = await channel.receive(kinds)
       if (message.type === 'summary') return await receiver.finish(message)
       if (message.type !== 'baseline-next') await receiver.take(message)
@@ -112,6 +121,19 @@ export async function receiveRun(
     throw new ProtocolError('message-malformed', `the agent sent what is no archive: ${error.message}`, {
       cause: error,
     })
+  }
+}
+
+/** Who stops the session does not wait for a reader that does not read. */
+async function settledOrEnded(ready: Promise<void>, ended: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const leave = () => resolve()
+  ended.addEventListener('abort', leave, { once: true })
+  if (ended.aborted) resolve()
+  try {
+    await Promise.race([ready, promise])
+  } finally {
+    ended.removeEventListener('abort', leave)
   }
 }
 
@@ -135,8 +157,11 @@ class RunReceiver {
   readonly #index = new IndexSequence()
   readonly #kind: IndexKind
   readonly #watch = new StallWatch()
+  readonly #watchOfHooks = new StallWatch()
   #end: ArchiveEnd | null = null
   #warnings = 0
+  #warningBytes = 0
+  #progressToldMs = Number.NEGATIVE_INFINITY
   #leftOut = 0
   /** Where the last content ends that an entry has in this archive. */
   #contentEnd = 0
@@ -174,20 +199,33 @@ class RunReceiver {
         // One more than the limit: the last says how many there were beyond it.
         if (++this.#warnings > warningsMax + 1)
           throw new ProtocolError('message-out-of-turn', `more than ${warningsMax} warnings arrived`)
-        return this.#observer.onWarning?.({ ...message, path: pathOf(message.path) })
-      case 'progress': {
-        const { phase, entries, contentBytes } = message
-        this.#watch.check(entries + contentBytes + this.#assembly.archiveBytes)
-        const receivedBytes = this.#assembly.archiveBytes
-        return this.#observer.onProgress?.({
-          phase,
-          entries,
-          contentBytes,
-          path: pathOf(message.path),
-          receivedBytes,
-        })
-      }
+        return this.#takeWarning(message)
+      case 'progress':
+        return this.#takeProgress(message)
     }
+  }
+
+  /** A log and a reader of standard output take what they are given, so that is bounded in bytes, too. */
+  #takeWarning({ code, message, path }: MessageOf<'warning'>): void {
+    if (this.#warningBytes > runWarningsBytesMax) return
+    this.#warningBytes += message.length + (path?.length ?? 0)
+    if (this.#warningBytes <= runWarningsBytesMax) {
+      this.#observer.onWarning?.({ code, message, path: pathOf(path) })
+      return
+    }
+    const text = `what more there is to be warned of is not listed: it is longer than ${runWarningsBytesMax} bytes`
+    this.#observer.onWarning?.({ code: 'more-warnings', message: text, path: null })
+  }
+
+  #takeProgress({ phase, entries, contentBytes, path }: MessageOf<'progress'>): void {
+    const receivedBytes = this.#assembly.archiveBytes
+    // Hooks before the run are commands of the host, which get on without a number that says so.
+    if (phase === 'prepare' && receivedBytes === 0) this.#watchOfHooks.check(entries, hooksMsMax)
+    else this.#watch.check(entries + contentBytes + receivedBytes)
+    const now = performance.now()
+    if (now - this.#progressToldMs < progressToldMs) return
+    this.#progressToldMs = now
+    this.#observer.onProgress?.({ phase, entries, contentBytes, path: pathOf(path), receivedBytes })
   }
 
   async finish(summary: MessageOf<'summary'>): Promise<ReceivedRun> {
