@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { duplexPair } from 'node:stream'
 import { describe, type TestContext, test } from 'node:test'
-import { Channel, stallMsMax } from '@central-backup/protocol'
+import { Channel, hooksMsMax, type Message, stallMsMax } from '@central-backup/protocol'
 import { receiveRun } from '../src/session/receive-run.ts'
 
 /** Both ends of a conversation; the agent's packs nothing, it only says how far it is. */
@@ -65,4 +65,71 @@ describe('progress of an agent', () => {
       }
     })
   }
+})
+
+/** Has the agent say `messages`, and collects what the observer is told until the session ends. */
+async function observe(context: TestContext, messages: readonly Message[]) {
+  const { server, agent } = converse(context)
+  const warnings: string[] = []
+  let progress = 0
+  const received = receiveRun(
+    server,
+    { host: 'web1' },
+    {
+      sink: null,
+      baseline: null,
+      observer: {
+        onWarning: ({ code }) => void warnings.push(code),
+        onProgress: () => void progress++,
+      },
+    },
+  )
+  const ended = received.catch((error: unknown) => error)
+  for (const message of messages) await agent.send(message)
+  await agent.close()
+  return { warnings, progress, error: await ended }
+}
+
+test('warnings beyond some MiB are not passed on, and that is told once', async (context) => {
+  const warning: Message = {
+    type: 'warning',
+    code: 'unreadable',
+    path: Buffer.alloc(200_000, '/x'),
+    message: 'no',
+  }
+  const { warnings } = await observe(context, Array(60).fill(warning))
+  assert.deepEqual(warnings, [...Array(20).fill('unreadable'), 'more-warnings'])
+})
+
+test('progress is passed on only so often, however often an agent reports some', async (context) => {
+  const messages = Array.from(
+    { length: 3000 },
+    (_, entries): Message => ({ type: 'progress', phase: 'pack', entries, contentBytes: 0, path: null }),
+  )
+  const startedMs = performance.now()
+  const { progress } = await observe(context, messages)
+  assert.ok(progress >= 1 && progress <= 1 + (performance.now() - startedMs) / 250, `${progress} times`)
+})
+
+test('an agent whose hooks are at work is waited for, an hour and no more', async (context) => {
+  let nowMs = 1000
+  context.mock.method(performance, 'now', () => nowMs)
+  const { server, agent } = converse(context)
+  const stepMs = hooksMsMax / 10
+  let reports = 0
+  const observer = {
+    onProgress() {
+      nowMs += stepMs
+      reports++
+    },
+  }
+  const received = receiveRun(server, { host: 'web1' }, { sink: null, baseline: null, observer })
+  received.catch(() => {})
+  const send = async () => {
+    for (let report = 0; report < 30; report++)
+      await agent.send({ type: 'progress', phase: 'prepare', entries: 0, contentBytes: 0, path: null })
+  }
+  send().catch(() => {})
+  await assert.rejects(received, { code: 'stalled' })
+  assert.ok(reports >= 10 && reports <= 12, `${reports} reports were taken`)
 })

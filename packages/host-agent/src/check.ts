@@ -4,6 +4,8 @@ import { resolve } from 'node:path'
 import { identityFromAltNames } from '@central-backup/protocol'
 import { pendingKeyFile } from './enroll/pending-key.ts'
 import type { Problem } from './errors.ts'
+import { findCommandRisks } from './hooks/command-trust.ts'
+import type { Hook } from './hooks/hook.ts'
 import { type AgentSettings, inspectSettings } from './settings.ts'
 
 const dayMs = 86_400_000
@@ -35,6 +37,12 @@ export function checkHost(settingsFile: string, uid: number, nowMs: number): Che
     checkCertificates(settings, nowMs, report)
     for (const folder of settings.allow.restore) checkRestoreFolder(folder, report)
     checkPendingKey(settingsFile, report)
+    for (const hook of settings.hooks) checkHook(hook, settings, uid, report)
+    checkStateFolder(settings, report)
+    if (settings.localCopy?.keepDays === 0)
+      report.warnings.push(
+        `local_copy.keep_days is 0: a server can push all copies out by ${settings.localCopy.keep} runs of next to nothing`,
+      )
   }
   return report
 }
@@ -61,6 +69,42 @@ function checkRestoreFolder(folder: string, { warnings }: CheckReport): void {
         'set-user-id bits. Close it (chmod 700), unless it is in use on this host',
     )
   }
+}
+
+/** What is dangerous, and may still be meant. */
+function checkHook(hook: Hook, { allow }: AgentSettings, uid: number, { warnings }: CheckReport): void {
+  const { name, command, always, failsRun, runsPerHour, when } = hook
+  for (const risk of findCommandRisks(command, uid)) warnings.push(`hooks.${name} ${risk}`)
+  for (const word of command) {
+    const folder = allow.restore.find((one) => isBelow(word, one))
+    if (folder !== undefined)
+      warnings.push(
+        `hooks.${name} has ${word}, and allow.restore lets a server write below ${folder}: it can run what it likes`,
+      )
+  }
+  if (!always && runsPerHour > manyRunsPerHour)
+    warnings.push(`hooks.${name} can be run ${runsPerHour} times an hour by whoever has the server`)
+  if (when === 'before' && !failsRun)
+    warnings.push(`hooks.${name} may fail, and the backup goes on without it: only a warning tells`)
+}
+
+/** More than any schedule needs. */
+const manyRunsPerHour = 60
+
+function isBelow(path: string, folder: string): boolean {
+  return path.startsWith(`${resolve(folder)}/`) || (resolve(folder) === '/' && path.startsWith('/'))
+}
+
+/** Made when it is needed; but under systemd, only where the unit lets the agent write. */
+function checkStateFolder({ hooks, stateDirectory }: AgentSettings, { warnings }: CheckReport): void {
+  if (!hooks.some(({ when }) => when === 'after-always')) return
+  const status = lstatSync(stateDirectory, { throwIfNoEntry: false })
+  if (status === undefined) return
+  if (!status.isDirectory() || (status.mode & 0o077) !== 0)
+    warnings.push(
+      `${stateDirectory}, the state_directory, is no folder that is closed to others (chmod 700): what hooks are owed after ` +
+        'a crash is not noted or not believed',
+    )
 }
 
 function checkCertificates(settings: AgentSettings, nowMs: number, report: CheckReport): void {

@@ -130,7 +130,7 @@ function addInit(program: Command, call: () => Call): void {
 function addCheck(program: Command, call: () => Call, result: { exitCode: number }): void {
   program
     .command('check')
-    .description('look at settings, permissions and certificates')
+    .description('look at settings, permissions, hooks and certificates')
     .addHelpText('after', '\nExample:\n  backup-host check')
     .action(async () => {
       const { runCheck } = await import('./commands.ts')
@@ -159,6 +159,9 @@ Examples:
   backup-host init --bundle /root/web1.bundle.json
   backup-host check
   backup-host --config /etc/backup-host/backup-host.toml
+
+What a server may do here is said by the settings alone: [allow] what it may read, and restore to; [hooks] which commands
+it may have run before and after a backup; [limits] how many sessions and backups, and how fast.
 
 Exit codes:
   0  all is well; or, when serving, it was told to end

@@ -124,10 +124,23 @@ read = ["/"]
 # [local_copy]
 # Keep the newest archives on this host too.
 # directory = "/var/backups/central-backup"
-# keep = 1
+# keep = 2                # the newest
+# keep_days = 3           # and all that are younger: a server cannot push them out
+# min_free_percent = 5    # of that disk
+
+# A command that is run before or after backups. A server can ask for it by its name, and for nothing else.
+# [hooks.dump-db]
+# command = ["/usr/local/sbin/dump-db", "--all"]    # root's own program; no shell is between
+# when = "before"         # or "after" (one that was stored), or "after-always" (also one that failed)
+# run = "asked"           # by the server; or "always"
+# time_limit_seconds = 300
+# on_failure = "fail"     # the backup, too; or "warn"
+# runs_per_hour = 12
 
 # [limits]
 # sessions = 4            # servers at a time
+# runs_per_hour = 12      # backups; any number if not given
+# bytes_per_second = 10000000               # a run sends no faster; as fast as it can if not given
 # compress_threads = 2
 # cpu_nice = 10           # 0 (as others) to 19 (what others leave); I/O follows it
 

@@ -25,6 +25,14 @@ interface Record {
 export class PasswordGate {
   readonly #records = new Map<string, Record>()
   #verification: Promise<unknown> = Promise.resolve()
+  readonly #wait: (ms: number, signal: AbortSignal) => Promise<unknown>
+
+  /** `wait` rejects with the signal's reason; a test gives one that does not take its time. */
+  constructor(
+    wait = (ms: number, signal: AbortSignal): Promise<unknown> => delay(ms, undefined, { signal }),
+  ) {
+    this.#wait = wait
+  }
 
   /**
    * Whether `password` is the one that `hash` (argon2id, PHC string) was made from. `server` is the name that made the
@@ -60,7 +68,7 @@ export class PasswordGate {
 
   async #attempt(record: Record, hash: string, password: string, signal: AbortSignal): Promise<boolean> {
     if (record.failures > 0) {
-      await delay(Math.min(delayMsMax, delayMsFirst * 2 ** (record.failures - 1)), undefined, { signal })
+      await this.#wait(Math.min(delayMsMax, delayMsFirst * 2 ** (record.failures - 1)), signal)
     }
     const verification = this.#verification.then(() => {
       signal.throwIfAborted()

@@ -81,10 +81,10 @@ const hookSchema = z
     path: ['on_failure'],
   })
 
-const hookNameExpectation = `names of hooks of 1 to ${hookNameCharsMax} letters, digits, hyphens or underscores`
+const hooksExpectation = `sections like [hooks.dump-db], with names of 1 to ${hookNameCharsMax} letters, digits, hyphens or underscores`
 
 const hooksSchema = z
-  .record(z.string().regex(hookNamePattern, hookNameExpectation), hookSchema, 'sections like [hooks.dump-db]')
+  .record(z.string().regex(hookNamePattern), hookSchema, hooksExpectation)
   .superRefine((hooks, context) => {
     if (Object.keys(hooks).length > hooksMax)
       context.addIssue({ code: 'custom', message: `at most ${hooksMax} hooks` })

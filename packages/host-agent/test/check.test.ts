@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { before, test } from 'node:test'
 import { createAuthority, type TestAuthority } from '../../protocol/test/certificates.ts'
 import { checkHost } from '../src/check.ts'
@@ -123,4 +123,44 @@ test('folders that may be restored to are warned of where they are missing, link
   assert.match(restoring[0]!, /open to others/)
   assert.match(restoring[1]!, /a link to one/)
   assert.match(restoring[2]!, /not there/)
+})
+
+test('hooks that others could change are problems, and those that are dangerous are warned of', async () => {
+  using folder = new HostFolder(await authority.host('web1', { notAfterDays: 365 }))
+  const program = folder.write('bin/hook', '#!/bin/sh\n', 0o700)
+  const theirs = folder.write('open/script', '', 0o700)
+  chmodSync(folder.at('open'), 0o777)
+  const restore = folder.at('restore')
+  mkdirSync(restore, { mode: 0o700 })
+  const restored = folder.write('restore/hook', '#!/bin/sh\n', 0o700)
+  const command = (...words: string[]) => `command = ${JSON.stringify(words)}`
+  appendFileSync(
+    folder.settings,
+    `[allow]\nrestore = ["${restore}"]
+[hooks.good]\n${command(program)}\nwhen = "before"\nrun = "always"
+[hooks.lax]\n${command(program, theirs)}\nwhen = "before"\non_failure = "warn"\nruns_per_hour = 100
+[hooks.given]\n${command(restored)}\nwhen = "after"
+`,
+  )
+  const { problems, warnings } = folder.check()
+  assert.deepEqual(problems, [])
+  const told = warnings.filter((warning) => warning.startsWith('hooks.')).join('\n')
+  assert.equal(
+    told.replaceAll(folder.path, ''),
+    `hooks.lax is given /open/script, which others may write to, or which is behind a link: if it is run, so is what they write
+hooks.lax can be run 100 times an hour by whoever has the server
+hooks.lax may fail, and the backup goes on without it: only a warning tells
+hooks.given has /restore/hook, and allow.restore lets a server write below /restore: it can run what it likes`,
+  )
+  chmodSync(program, 0o722)
+  assert.deepEqual(
+    folder.check().problems.map((line) => line.replaceAll(folder.path, '')),
+    ['/bin/hook: found mode 0722; expected a file that only its owner may write to (chmod go-w /bin/hook)'],
+  )
+  symlinkSync(program, folder.at('link'))
+  appendFileSync(folder.settings, `[hooks.link]\n${command(folder.at('link'))}\nwhen = "before"\n`)
+  assert.match(
+    folder.check().problems.join('\n'),
+    /hooks\.link\.command: found .*which is a link or behind one/,
+  )
 })

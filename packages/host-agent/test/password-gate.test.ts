@@ -108,3 +108,40 @@ test('a hash that argon2 cannot read throws, and the next attempt is verified al
   await assert.rejects(gate.verify('server', 'no hash', right, noHurry))
   assert.equal(await gate.verify('server', hash, right, noHurry), true)
 })
+
+test('10,000 wrong passwords, one after the other or all at once, change nothing but the wait', async () => {
+  const cheap = await argon2.hash(right, {
+    type: argon2.argon2id,
+    memoryCost: 8,
+    timeCost: 2,
+    parallelism: 1,
+  })
+  const gate = new PasswordGate()
+  const told = { wrong: 0, busy: 0 }
+  const left = new AbortController()
+  const all = Array.from({ length: 5000 }, async () => {
+    try {
+      assert.equal(await gate.verify('crowd', cheap, 'wrong', left.signal), false)
+      told.wrong++
+    } catch (error) {
+      if ((error as ProtocolError).code === 'busy') told.busy++
+    }
+    // The others of the eight would wait ever longer.
+    if (told.wrong === 2) left.abort(new ProtocolError('connection-lost'))
+  })
+  await Promise.all(all)
+  assert.deepEqual(told, { wrong: 2, busy: 4992 })
+
+  const waits: number[] = []
+  const hurried = new PasswordGate(async (ms) => void waits.push(ms))
+  const round = async () => {
+    for (let i = 0; i < 1250; i++)
+      assert.equal(await hurried.verify('patient', cheap, 'wrong', noHurry), false)
+    return process.memoryUsage().rss
+  }
+  const [first, ...later] = [await round(), await round(), await round(), await round()]
+  assert.ok(later.at(-1)! - first! < 32 * 1024 * 1024, 'memory grows with failures')
+  assert.deepEqual(waits.slice(0, 8), [250, 500, 1000, 2000, 4000, 8000, 15_000, 15_000])
+  assert.deepEqual([waits.length, waits.at(-1)], [4999, 15_000])
+  assert.equal(await hurried.verify('patient', cheap, right, noHurry), true)
+})

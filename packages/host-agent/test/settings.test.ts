@@ -245,3 +245,75 @@ test('addresses to listen on are numbers, with brackets around IPv6', () => {
     assert.equal(parseListenAddress(text), null, text)
   }
 })
+
+test('hooks are read in their order, with defaults', () => {
+  const { settings, problems } = parseSettings(
+    '/etc/x/f.toml',
+    `state_directory = "/var/lib/x"
+${minimal}
+[hooks.freeze]
+command = ["/usr/local/sbin/freeze", "a b"]
+when = "before"
+[hooks.thaw]
+command = ["/usr/local/sbin/thaw"]
+when = "after-always"
+run = "always"
+time_limit_seconds = 20
+runs_per_hour = 3600
+tell_output = false
+[limits]
+bytes_per_second = 65536
+runs_per_hour = 1
+`,
+  )
+  assert.deepEqual(problems, [])
+  assert.deepEqual(settings!.hooks, [
+    {
+      name: 'freeze',
+      command: ['/usr/local/sbin/freeze', 'a b'],
+      when: 'before',
+      always: false,
+      timeLimitMs: 300_000,
+      failsRun: true,
+      runsPerHour: 12,
+      tellsOutput: true,
+    },
+    {
+      name: 'thaw',
+      command: ['/usr/local/sbin/thaw'],
+      when: 'after-always',
+      always: true,
+      timeLimitMs: 20_000,
+      failsRun: false,
+      runsPerHour: 3600,
+      tellsOutput: false,
+    },
+  ])
+  assert.equal(settings!.stateDirectory, '/var/lib/x')
+  assert.deepEqual([settings!.limits.bytesPerSecond, settings!.limits.runsPerHour], [65_536, 1])
+})
+
+test('a hook that would be another than it looks is refused, with what was expected', () => {
+  const problems = (section: string) => problemsOf(`${minimal}\n${section}`).join('\n')
+  const good = 'when = "before"'
+  assert.match(
+    problems(`[hooks.x]\n${good}\ncommand = "dump --all"`),
+    /hooks\.x\.command: .*a list: the absolute path/,
+  )
+  assert.match(problems(`[hooks.x]\n${good}\ncommand = []`), /a list: the absolute path/)
+  assert.match(problems(`[hooks.x]\n${good}\ncommand = ["dump"]`), /a list: the absolute path/)
+  assert.match(problems(`[hooks.x]\n${good}\ncommand = ["/a/../b"]`), /a list: the absolute path/)
+  assert.match(problems(`[hooks.x]\n${good}\ncommand = ["/a", "b\\u0000"]`), /an argument without a NUL/)
+  assert.match(problems('[hooks.x]\ncommand = ["/a"]\nwhen = "later"'), /one of before, after, after-always/)
+  assert.match(problems('[hooks."a b"]\ncommand = ["/a"]\nwhen = "after"'), /with names of 1 to 63 letters/)
+  assert.match(
+    problems('[hooks.x]\ncommand = ["/a"]\nwhen = "after"\non_failure = "fail"'),
+    /hooks\.x\.on_failure: .*only what runs before a backup/,
+  )
+  assert.match(
+    problems(`[hooks.x]\ncommand = ["/a"]\n${good}\nshell = true`),
+    /an unknown key; expected one of command, when/,
+  )
+  const long = (name: string) => `[hooks.${name}]\ncommand = ["/a"]\n${good}\ntime_limit_seconds = 2000\n`
+  assert.match(problems(long('x') + long('y')), /hooks: .*3600 s at most for all hooks before a run together/)
+})

@@ -12,6 +12,9 @@ export default {
   // How many hosts are backed up at the same time.
   // concurrency: 4,
 
+  // What is to stay free on that disk: a size, or a part of the whole.
+  // minFree: '1 %',
+
   // How hard to try to reach a host.
   // connection: { timeout: '20 seconds', attempts: 3, pause: '5 seconds' },
 
@@ -24,6 +27,8 @@ export default {
   //   compressionLevel: 3,
   //   expectEvery: '26 hours',
   //   exclude: ['*.tmp'],
+  //   maxHostBytes: '2 TB', // of all archives of a host; also maxArchiveBytes: '500 GB', of one
+  //   maxRunTime: '24 hours',
   //   fullEvery: '30 days', // with retention: archives go when all runs since their full one have gone
   //   retention: { daily: 7, weekly: 4, monthly: 12, yearly: 'always' }, // without it, everything stays
   // },
@@ -46,6 +51,8 @@ export default {
   // excludeIfPresent: ['.nobackup'], // and in folders that hold such a file
   // expectEvery: '26 hours', // \`status\` complains when the last good run is older
   // compressionLevel: 3, // of zstd: 1 (fast) to 19 (small)
+  // maxHostBytes: '2 TB', // of all its archives; also maxArchiveBytes: '500 GB', maxRunTime: '12 hours', maxRate: '10 MB'
+  // hooks: { before: ['dump-db'] }, // names of commands that the host's own settings have
   // disabled: true, // leaves the host out
 } satisfies HostConfig
 `
