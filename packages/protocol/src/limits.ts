@@ -93,8 +93,11 @@ export const ownerNameBytesMax = 256
 /** `warning` messages of one session. What comes after is only counted, in one last warning. */
 export const warningsMax = 10_000
 
-/** Paths and messages of the `warning` messages of a run that are told one by one; the rest is only counted. */
-export const runWarningsBytesMax = 4 * MiB
+/** Paths and messages of the `warning` messages of a run that are passed on; of the rest only that there is more. */
+export const runWarningsBytesMax = 16 * MiB
+
+/** What of a path in such a warning is passed on. */
+export const warningPathBytesMax = 4 * KiB
 
 /** Objects of one `left-out`. */
 export const leftOutBatchMax = 1000

@@ -27,6 +27,7 @@ import {
   type MessageOf,
   ProtocolError,
   runWarningsBytesMax,
+  warningPathBytesMax,
   warningsMax,
 } from '@central-backup/protocol'
 import { StallWatch } from './stall-watch.ts'
@@ -208,9 +209,10 @@ class RunReceiver {
   /** A log and a reader of standard output take what they are given, so that is bounded in bytes, too. */
   #takeWarning({ code, message, path }: MessageOf<'warning'>): void {
     if (this.#warningBytes > runWarningsBytesMax) return
-    this.#warningBytes += message.length + (path?.length ?? 0)
+    const shown = path === null ? null : cutPath(path)
+    this.#warningBytes += message.length + (shown?.length ?? 0)
     if (this.#warningBytes <= runWarningsBytesMax) {
-      this.#observer.onWarning?.({ code, message, path: pathOf(path) })
+      this.#observer.onWarning?.({ code, message, path: pathOf(shown) })
       return
     }
     const text = `what more there is to be warned of is not listed: it is longer than ${runWarningsBytesMax} bytes`
@@ -320,6 +322,11 @@ export function summaryFault({ summary, assembled }: ReceivedRun): string | null
 
 function areEqual(a: Counts, b: Counts): boolean {
   return (Object.keys(a) as (keyof Counts)[]).every((name) => a[name] === b[name])
+}
+
+function cutPath(path: Buffer): Buffer {
+  if (path.length <= warningPathBytesMax) return path
+  return Buffer.concat([path.subarray(0, warningPathBytesMax), Buffer.from('…')])
 }
 
 function pathOf(path: Buffer | null): BytePath | null {
