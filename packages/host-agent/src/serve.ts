@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Server } from 'node:tls'
-import { CompressorPool, exitNow } from '@central-backup/archive'
+import { CompressorPool, exitNow, releaseFreeMemory } from '@central-backup/archive'
 import { type Credentials, createListener, ProtocolError, replaceCredentials } from '@central-backup/protocol'
 import type { Agent } from './agent.ts'
 import { runOwedHooks } from './hooks/run-hooks.ts'
@@ -82,7 +82,10 @@ function makeListener(agent: Agent, sessions: Set<Promise<void>>): Server {
     onConnection(socket, server) {
       const session = serveSession(agent, socket, server)
       sessions.add(session)
-      void session.then(() => sessions.delete(session))
+      void session.then(() => {
+        sessions.delete(session)
+        if (sessions.size === 0) releaseFreeMemory()
+      })
     },
     onRefused: (error, address) => refusals.add(error, address),
   })

@@ -296,6 +296,21 @@ export function releasePages(buffer: Buffer): void {
   if (end > start) nativeMadvise(start, end - start, MADV_DONTNEED)
 }
 
+let nativeTrim: ((keptBytes: number) => number) | null = null
+try {
+  nativeTrim = libc.func('int malloc_trim(size_t)')
+} catch {
+  // C libraries other than that of GNU do not have it.
+}
+
+/**
+ * Hands back to the kernel what was freed and is kept for the next allocation: the GNU C library keeps some for each thread
+ * that there ever was. Milliseconds; for the end of some work.
+ */
+export function releaseFreeMemory(): void {
+  nativeTrim?.(0)
+}
+
 /** Ends the process at once, as Node cannot while one of its threads hangs in the kernel: it would wait for that. */
 export function exitNow(code: number): void {
   nativeExit(code)
