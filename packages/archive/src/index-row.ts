@@ -224,8 +224,8 @@ export function readRow(reader: MsgpackReader, archives: readonly string[], kind
     mode: reader.unsigned(0o7777, 'mode'),
     uid: reader.unsigned(idMax, 'uid'),
     gid: reader.unsigned(idMax, 'gid'),
-    user: readName(reader, 'user'),
-    group: readName(reader, 'group'),
+    user: readOwner(reader, 'user'),
+    group: readOwner(reader, 'group'),
     size: reader.unsigned(fileBytesMax, 'size'),
     storedSize: null,
     mtimeSeconds: reader.integer('mtime'),
@@ -264,9 +264,15 @@ function readSafePath(reader: MsgpackReader, what: string): BytePath {
   return path
 }
 
-function readName(reader: MsgpackReader, what: string): BytePath {
-  const name = reader.byteString(ownerNameBytesMax, what) as BytePath
+/** Owners are few, and those of a row are mostly those of the row before. */
+const lastOwners = { user: '' as BytePath, group: '' as BytePath }
+
+function readOwner(reader: MsgpackReader, what: 'user' | 'group'): BytePath {
+  const last = lastOwners[what]
+  const name = reader.byteStringLike(last, ownerNameBytesMax, what) as BytePath
+  if (name === last) return last
   if (name.includes('\0')) throw reader.error(`${what}: NUL in a name`)
+  lastOwners[what] = name
   return name
 }
 

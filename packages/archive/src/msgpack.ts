@@ -214,7 +214,19 @@ export class MsgpackReader {
   byteString(lengthMax: number, what: string): string {
     const length = this.#length(0xc4, lengthMax, what)
     this.#at += length
-    return this.#buffer.toString('latin1', this.#at - length, this.#at)
+    return this.#buffer.latin1Slice(this.#at - length, this.#at)
+  }
+
+  /** As `byteString`; where it is the same as `last`, it is that string, and none is made. */
+  byteStringLike(last: string, lengthMax: number, what: string): string {
+    const length = this.#length(0xc4, lengthMax, what)
+    const start = this.#at
+    this.#at += length
+    if (length !== last.length) return this.#buffer.latin1Slice(start, this.#at)
+    for (let i = 0; i < length; i++) {
+      if (this.#buffer[start + i] !== last.charCodeAt(i)) return this.#buffer.latin1Slice(start, this.#at)
+    }
+    return last
   }
 
   /** A `bin`, as a view of the input. */

@@ -109,14 +109,24 @@ export function isWithin(path: BytePath, ancestor: BytePath): boolean {
   return path.startsWith(ancestor) && (path.length === ancestor.length || path[ancestor.length] === '/')
 }
 
+const slash = 0x2f
+const dot = 0x2e
+
 /**
  * Whether a path may stand in an archive: relative, not empty, without `.`, `..` or empty components, without NUL,
  * and at most `pathBytesMax` long. The root directory itself never has an entry.
  */
 export function isSafePath(path: BytePath): boolean {
-  if (path === '' || path.length > pathBytesMax || path.includes('\0')) return false
-  for (const component of path.split('/')) {
-    if (component === '' || component === '.' || component === '..') return false
+  const { length } = path
+  if (length > pathBytesMax) return false
+  // Of every row that is read, so character by character, and without making a list of the components.
+  for (let start = 0, at = 0; at <= length; at++) {
+    const code = at < length ? path.charCodeAt(at) : slash
+    if (code === 0) return false
+    if (code !== slash) continue
+    if (at === start) return false
+    if (at - start <= 2 && path.charCodeAt(start) === dot && path.charCodeAt(at - 1) === dot) return false
+    start = at + 1
   }
   return true
 }

@@ -85,6 +85,15 @@ test('what lies within a directory is told by whole names', () => {
 
 test('only relative paths without empty, dot and dot-dot names are safe', () => {
   fc.assert(fc.property(arbitrary.path, (path) => isSafePath(path)))
+  const pieces = fc.array(fc.constantFrom('/', '.', 'a', '\0', '\u00ff'), { maxLength: 12 })
+  fc.assert(
+    fc.property(pieces, (pieces) => {
+      const path = pieces.join('') as BytePath
+      const isUnsafe = ['', '.', '..'].some((name) => path.split('/').includes(name)) || path.includes('\0')
+      assert.equal(isSafePath(path), !isUnsafe)
+    }),
+    { numRuns: 2000 },
+  )
   for (const path of [
     '',
     '/',

@@ -16,6 +16,7 @@ export const libc = koffi.load(null)
 const nativeOpenat = libc.func('int openat(int, const void *, int)')
 const nativeClose = libc.func('int close(int)')
 const nativeRead = libc.func('int64_t read(int, void *, size_t)')
+const nativeReadTo = libc.func('read', 'int64_t', ['int', 'uintptr_t', 'size_t'])
 const nativePread = libc.func('int64_t pread(int, void *, size_t, int64_t)')
 const nativeLseek = libc.func('int64_t lseek(int, int64_t, int)')
 const nativeStatx = libc.func('int statx(int, const void *, int, unsigned int, void *)')
@@ -135,6 +136,20 @@ export function readInto(fd: number, buffer: Buffer, offset: number, length: num
   const read = Number(
     nativeRead(fd, offset === 0 ? buffer : buffer.subarray(offset, offset + length), length),
   )
+  return read < 0 ? -koffi.errno() : read
+}
+
+/** Where the memory of a buffer lies. It stays there as long as the buffer is in use. */
+export function addressOf(buffer: Buffer): number {
+  return Number(koffi.address(buffer))
+}
+
+/**
+ * As `readInto`, to an address: for many small files, whose content costs less than a view of where it belongs. The
+ * caller answers for it that `length` bytes are there.
+ */
+export function readTo(fd: number, address: number, length: number): number {
+  const read = Number(nativeReadTo(fd, address, length))
   return read < 0 ? -koffi.errno() : read
 }
 
@@ -290,7 +305,7 @@ const pageBytesMax = 64 * 1024
  * for memory that was allocated as zeros, by itself, and is not in use by anybody.
  */
 export function releasePages(buffer: Buffer): void {
-  const address = Number(koffi.address(buffer))
+  const address = addressOf(buffer)
   const start = Math.ceil(address / pageBytesMax) * pageBytesMax
   const end = Math.floor((address + buffer.length) / pageBytesMax) * pageBytesMax
   if (end > start) nativeMadvise(start, end - start, MADV_DONTNEED)

@@ -1,4 +1,8 @@
 import { frameBytesMax } from '../limits.ts'
+import { addressOf } from '../native/libc.ts'
+
+/** Not that of `Buffer`, which looks at its arguments for longer than it takes to fill a few hundred bytes. */
+const fillZeros = Uint8Array.prototype.fill
 
 /** Gets an empty block of `frameBytesMax` bytes, blocking until there is one; takes a full one. */
 export interface BlockExchange {
@@ -13,12 +17,14 @@ export interface BlockExchange {
 export class BlockWriter {
   readonly #exchange: BlockExchange
   #block: Buffer
+  #address: number
   #used = 0
   #emitted = 0
 
   constructor(exchange: BlockExchange) {
     this.#exchange = exchange
     this.#block = exchange.take()
+    this.#address = addressOf(this.#block)
   }
 
   /** Offset in the tar stream of the next byte. */
@@ -40,6 +46,11 @@ export class BlockWriter {
     return this.#used
   }
 
+  /** Where `position` lies in memory: it does not move until `advance`. */
+  get address(): number {
+    return this.#address + this.#used
+  }
+
   /** Counts `length` bytes that were put at `position`. Never leaves a full block, so there is always room. */
   advance(length: number): void {
     this.#used += length
@@ -47,6 +58,12 @@ export class BlockWriter {
   }
 
   write(bytes: Uint8Array): void {
+    // Nearly always: no view is made for a header.
+    if (bytes.length < frameBytesMax - this.#used) {
+      this.#block.set(bytes, this.#used)
+      this.#used += bytes.length
+      return
+    }
     for (let at = 0; at < bytes.length; ) {
       const piece = bytes.subarray(at, at + frameBytesMax - this.#used)
       this.#block.set(piece, this.#used)
@@ -58,7 +75,7 @@ export class BlockWriter {
   writeZeros(count: number): void {
     for (let left = count; left > 0; ) {
       const length = Math.min(left, frameBytesMax - this.#used)
-      this.#block.fill(0, this.#used, this.#used + length)
+      fillZeros.call(this.#block, 0, this.#used, this.#used + length)
       left -= length
       this.advance(length)
     }
@@ -71,5 +88,6 @@ export class BlockWriter {
     this.#emitted += this.#used
     this.#used = 0
     this.#block = this.#exchange.take()
+    this.#address = addressOf(this.#block)
   }
 }

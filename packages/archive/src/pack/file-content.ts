@@ -9,6 +9,7 @@ import {
   isCached,
   readAt,
   readInto,
+  readTo,
   rewind,
 } from '../native/libc.ts'
 import type { SparseCursor, SparseMap } from '../sparse-map.ts'
@@ -42,6 +43,7 @@ export class FileContent {
   readonly #state: SharedState
   readonly #observer: ContentObserver
   readonly #after = new FileStatus()
+  readonly #digest = Buffer.alloc(32)
   #scratch: Buffer | null = null
 
   constructor(blocks: BlockWriter, state: SharedState, observer: ContentObserver) {
@@ -82,7 +84,7 @@ export class FileContent {
 
   /**
    * Reads what is to be stored into the stream: exactly `entry.size` bytes, or the map and the data that it names. What is
-   * not there any more is zeros. Returns the SHA-256 of it.
+   * not there any more is zeros. Returns the SHA-256 of it, valid until the next call.
    */
   copy(entry: Entry, fd: number, map: SparseMap | null): Uint8Array {
     if (entry.size === 0) return emptyDigest
@@ -97,9 +99,9 @@ export class FileContent {
     for (let left = entry.size; left > 0; ) {
       const { block, position } = blocks
       const length = Math.min(left, block.length - position)
-      this.#fill(entry, fd, block, position, length)
+      this.#fill(entry, fd, length)
       const piece = block.subarray(position, position + length)
-      if (running === null) digest = hash('sha256', piece, 'buffer')
+      if (running === null) digest = this.#hashPiece(piece)
       else running.update(piece)
       left -= length
       this.#count(length)
@@ -189,10 +191,20 @@ export class FileContent {
     return this.#scratch
   }
 
-  /** Fills `length` bytes of the block from the file. Where it ends early or fails, the rest is zeros and reported. */
-  #fill(entry: Entry, fd: number, block: Buffer, position: number, length: number): void {
+  /** A string on its way, as a buffer of its own for each of so many digests would cost more than the hashing. */
+  #hashPiece(piece: Buffer): Uint8Array {
+    this.#digest.latin1Write(hash('sha256', piece, 'binary'))
+    return this.#digest
+  }
+
+  /**
+   * Fills `length` bytes of the block, which has room for them, from the file. Where it ends early or fails, the rest is
+   * zeros and reported.
+   */
+  #fill(entry: Entry, fd: number, length: number): void {
+    const { block, position, address } = this.#blocks
     for (let filled = 0; filled < length; ) {
-      const read = readInto(fd, block, position + filled, length - filled)
+      const read = readTo(fd, address + filled, length - filled)
       if (read === -errno.EINTR) continue
       if (read <= 0) {
         block.fill(0, position + filled, position + length)
