@@ -76,7 +76,9 @@ test('a person sees one line to copy, and in the end what comes next', async () 
     '--address',
     'web.example:7000',
   ])
-  await host.until(() => (/Ctrl-C ends this/.test(host.stderr) ? true : undefined))
+  await host.until(() => {
+    return host.stdout.endsWith('\n') && /Ctrl-C ends this/.test(host.stderr) ? true : undefined
+  })
   const [line, ...more] = host.stdout.trim().split('\n')
   assert.deepEqual(more, [])
   assert.match(line!, /^backup-server host enroll \S+ web\.example:7000 ([0-9A-Z]{4}-){6}[0-9A-Z]{4}$/)
