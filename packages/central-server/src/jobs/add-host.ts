@@ -159,7 +159,7 @@ function requirePatterns(paths: readonly string[], exclude: readonly string[]): 
     const found = path.length === 0 ? `${values.length} of them` : JSON.stringify(values[Number(path[0])])
     return `${option}: found ${found}; expected ${message}`
   })
-  throw new UsageError(lines.join('\n'))
+  throw new UsageError(lines.join('; '))
 }
 
 /** Throws `AlreadyExistsError` where one of the files is there. */
