@@ -284,11 +284,6 @@ describe('every moment of a random history can be seen and restored', { concurre
       try {
         await history.live()
         await history.check()
-        console.error(
-          seed,
-          history.merged,
-          history.log.split('\n').filter((l) => l.includes('kill')),
-        )
       } catch (error) {
         const { message } = error as Error
         throw new Error(`seed ${seed}: ${message}\nThe history:\n${history.log}`, { cause: error })

@@ -42,6 +42,43 @@ test('the run of a moment is the newest that had begun by then, be it incomplete
   assert.throws(() => chooseRun(catalog, 'web2', { run: first.id }), { name: 'UsageError' })
 })
 
+test('the newest run is the one that was made last, where the clock was ahead for a time', async () => {
+  using past = await PastRuns.create()
+  const { catalog } = past
+  const tree = { a: 'folder' } as const
+  const latest = () => chooseRun(catalog, 'web1', 'latest').startedAtMs
+  past.nowMs = day(9)
+  await past.add({ startedAtMs: day(1), kind: 'full', tree })
+  await past.add({ startedAtMs: day(9), tree })
+  assert.equal(latest(), day(9))
+  // Set back: until the next run, one of the past is the newest that is known to be true.
+  past.nowMs = day(2)
+  await past.add({ startedAtMs: day(2), tree })
+  assert.equal(latest(), day(2))
+  assert.equal(catalog.lastGoodRun('web1')!.startedAtMs, day(2))
+  // Also when that time has come.
+  past.nowMs = day(10)
+  assert.equal(latest(), day(2))
+  // A full run in the future has nothing behind it, and is not the newest before its time.
+  await past.add({ startedAtMs: day(20), kind: 'full', tree })
+  assert.equal(latest(), day(2))
+  past.nowMs = day(20)
+  assert.equal(latest(), day(20))
+  // Where there is nothing else, it is taken.
+  past.nowMs = day(10)
+  await past.remove(1, 2, 3)
+  assert.equal(latest(), day(20))
+  assert.equal(chooseRun(catalog, 'web1', { atMs: day(20) }).startedAtMs, day(20))
+})
+
+test('a generation that is taken in again later is not the newest by that', async () => {
+  using past = await PastRuns.create()
+  const tree = { a: 'folder' } as const
+  const later = await past.add({ startedAtMs: day(5), kind: 'full', tree })
+  await past.add({ startedAtMs: day(2), kind: 'full', tree })
+  assert.equal(chooseRun(past.catalog, 'web1', 'latest').id, later.id)
+})
+
 test('runs that failed or are at work are no moments', async () => {
   using past = await PastRuns.create()
   const { catalog } = past

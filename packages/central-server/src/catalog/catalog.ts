@@ -1,5 +1,6 @@
 import type { Outcome, RunKind } from '@central-backup/archive'
 import type Database from 'better-sqlite3'
+import { clockToleranceMs } from '../clock.ts'
 import { LeaseLostError } from '../errors.ts'
 import { toCatalogError, withCatalogErrors } from './failure.ts'
 import { type Migration, migrate, readMigrations } from './migrate.ts'
@@ -182,6 +183,14 @@ export class Catalog implements Disposable {
     return withCatalogErrors(this.file, () => this.statements.archivedRuns.all(host).map(toRun))
   }
 
+  /** The run of a host that was begun last, whatever the clock said. */
+  lastRun(host: string): Run | null {
+    return withCatalogErrors(this.file, () => {
+      const row = this.statements.lastRun.get(host)
+      return row === undefined ? null : toRun(row)
+    })
+  }
+
   run(id: number): Run | null {
     return withCatalogErrors(this.file, () => {
       const row = this.statements.run.get(id)
@@ -197,10 +206,22 @@ export class Catalog implements Disposable {
     })
   }
 
-  /** The newest run of outcome `complete` or `complete-with-changes`. */
+  /** The newest run, in the sense of `newestRun`, of outcome `complete` or `complete-with-changes`. */
   lastGoodRun(host: string): Run | null {
+    return this.newestRun(host, ['complete', 'complete-with-changes'])
+  }
+
+  /**
+   * The newest run of a host that has one of some outcomes and left an archive. A run is newer than those that it builds on,
+   * whatever the clock said; else the later start counts, but for runs that lie in the future: these come
+   * last, as the clock was set back after them.
+   */
+  newestRun(host: string, outcomes: readonly Outcome[], { broken = true } = {}): Run | null {
     return withCatalogErrors(this.file, () => {
-      const row = this.statements.lastGoodRun.get(host)
+      const row = this.statements.newestRun.get({
+        ...{ host, outcomes: JSON.stringify(outcomes), broken: Number(broken) },
+        presentMs: this.now() + clockToleranceMs,
+      })
       return row === undefined ? null : toRun(row)
     })
   }

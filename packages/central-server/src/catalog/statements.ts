@@ -97,9 +97,19 @@ export function prepareStatements(database: Database.Database) {
     archivedRuns: database.prepare<[host: string], RunRow>(
       `${selectRuns} WHERE hosts.name = ? AND archive IS NOT NULL ORDER BY runs.id`,
     ),
-    lastGoodRun: database.prepare<[host: string], RunRow>(
-      `${selectRuns} WHERE hosts.name = ? AND removed_at_ms IS NULL AND outcome IN ('complete', 'complete-with-changes')
-       ORDER BY runs.started_at_ms DESC, runs.id DESC LIMIT 1`,
+    /** `outcomes`: JSON list. Of each generation the last, as each run of it builds on the one before; those from the future last. */
+    newestRun: database.prepare<
+      [{ host: string; outcomes: string; broken: number; presentMs: number }],
+      RunRow
+    >(
+      `${selectRuns} WHERE runs.id IN (
+         SELECT MAX(one.id) FROM runs AS one JOIN hosts ON hosts.id = one.host_id
+         WHERE hosts.name = :host AND removed_at_ms IS NULL AND archive IS NOT NULL AND broken <= :broken
+           AND outcome IN (SELECT value FROM json_each(:outcomes)) GROUP BY generation)
+       ORDER BY runs.started_at_ms > :presentMs, runs.started_at_ms DESC, runs.id DESC LIMIT 1`,
+    ),
+    lastRun: database.prepare<[host: string], RunRow>(
+      `${selectRuns} WHERE hosts.name = ? AND removed_at_ms IS NULL ORDER BY runs.id DESC LIMIT 1`,
     ),
     /** What a run left in the catalog whose archive was finished afterwards. */
     failedRun: database.prepare<[{ host: string; startedAtMs: number }], RunRow>(

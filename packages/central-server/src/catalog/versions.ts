@@ -9,9 +9,11 @@ import { sortKey, toEntry, type VersionRow } from './version-row.ts'
 /** A moment, or a run by its id. */
 export type Moment = { atMs: number } | { run: number } | 'latest'
 
+const usableOutcomes = ['complete', 'complete-with-changes', 'incomplete'] as const
+
 /**
  * The usable run of `host` that shows how it stood at a moment: the newest that had begun by then and was not broken off;
- * a broken one where there is no other. Throws `UsageError`.
+ * a broken one where there is no other. `latest` is that of `Catalog.newestRun`. Throws `UsageError`.
  */
 export function chooseRun(catalog: Catalog, host: string, moment: Moment): Run {
   const usable = catalog
@@ -25,7 +27,11 @@ export function chooseRun(catalog: Catalog, host: string, moment: Moment): Run {
   }
   // What a broken run has is the beginning of a state, which nobody means unless they say so, or there is nothing else.
   const whole = usable.filter(({ broken }) => !broken)
-  if (moment === 'latest') return whole[0] ?? usable[0]!
+  if (moment === 'latest') {
+    const newest =
+      catalog.newestRun(host, usableOutcomes, { broken: false }) ?? catalog.newestRun(host, usableOutcomes)
+    return newest ?? usable[0]!
+  }
   if ('run' in moment) {
     const run = usable.find(({ id }) => id === moment.run)
     if (run !== undefined) return run

@@ -1,5 +1,6 @@
 import type { Outcome } from '@central-backup/archive'
 import type { Catalog, Run } from '../catalog/catalog.ts'
+import { clockToleranceMs } from '../clock.ts'
 import type { Host } from '../config/hosts.ts'
 
 /** How a host stands. */
@@ -15,14 +16,12 @@ export interface HostStatus {
     archiveBytes: number
     contentBytes: number
   } | null
-  /** The newest run, which may have failed or be at work. */
+  /** The run that was begun last, which may have failed or be at work. */
   lastRun: { run: number; startedAtMs: number; outcome: Run['outcome']; error: Run['error'] } | null
   expectEveryMs: number
 }
 
-/** Clocks may differ by so much; a run that lies further ahead proves nothing. */
-const clockToleranceMs = 10 * 60_000
-
+/** A run from the future proves nothing. */
 function isRecent(ageMs: number, { expectEveryMs }: Host): boolean {
   return ageMs >= -clockToleranceMs && ageMs <= expectEveryMs
 }
@@ -30,7 +29,7 @@ function isRecent(ageMs: number, { expectEveryMs }: Host): boolean {
 /** Looks at the catalog only: instant, and without a word to the host. */
 export function hostStatus(catalog: Catalog, host: Host, nowMs: number): HostStatus {
   const good = catalog.lastGoodRun(host.name)
-  const [last] = catalog.runs(host.name, 1)
+  const last = catalog.lastRun(host.name)
   const ageMs = good === null ? Number.POSITIVE_INFINITY : nowMs - good.startedAtMs
   return {
     host: host.name,
@@ -44,7 +43,7 @@ export function hostStatus(catalog: Catalog, host: Host, nowMs: number): HostSta
       contentBytes: good.contentBytes,
     },
     lastRun:
-      last === undefined
+      last === null
         ? null
         : { run: last.id, startedAtMs: last.startedAtMs, outcome: last.outcome, error: last.error },
     expectEveryMs: host.expectEveryMs,

@@ -1,4 +1,5 @@
 import type { Outcome } from '@central-backup/archive'
+import { clockToleranceMs } from '../clock.ts'
 
 /**
  * What stays of a host's runs. A count keeps the newest run of each of that many hours, days, … that have one; `'always'`
@@ -37,9 +38,6 @@ export interface RetentionPlan {
   /** Why nothing is removed although there are rules; `null` where all is as usual. */
   refusal: string | null
 }
-
-/** Clocks of a machine and of its past self may differ by so much. */
-const clockToleranceMs = 10 * 60_000
 
 /** A gap before the newest run is suspicious from here on, where runs are expected more often. */
 const gapMsMin = 7 * 24 * 3_600_000
