@@ -78,12 +78,23 @@ function setupPaths(settingsFile: string): { key: string; certificate: string; a
 export async function refuseExistingSetup(settingsFile: string): Promise<void> {
   const there: string[] = []
   for (const path of [...Object.values(setupPaths(settingsFile)), settingsFile]) {
-    if (await lstat(path).catch(() => null)) there.push(path)
+    if (await isThere(path)) there.push(path)
   }
   if (there.length === 0) return
   throw new AlreadyExistsError(`${there.join(', ')} ${there.length === 1 ? 'is' : 'are'} there already`, {
     hint: 'Nothing was written. To replace all of them, run it again with --force.',
   })
+}
+
+/** Whether something has this path, a dangling link included. Throws the error of the system where that cannot be told. */
+export async function isThere(path: string): Promise<boolean> {
+  try {
+    await lstat(path)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
+  }
 }
 
 /** Writes beside it and renames, so that there is never half a file, and a link that lies there is replaced, not followed. */

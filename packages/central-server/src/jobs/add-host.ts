@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { lstat, unlink } from 'node:fs/promises'
+import { unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { excludeSchema, pathsSchema } from '../config/fields.ts'
 import { homePaths } from '../config/home.ts'
@@ -9,7 +9,7 @@ import { hostText } from '../config/templates.ts'
 import { AlreadyExistsError, UsageError } from '../errors.ts'
 import { issueCertificate, type KeyPair } from '../pki/certificate.ts'
 import { hostCertificatePath, readAuthority } from '../pki/folder.ts'
-import { makePrivateFolder, writeNewFile } from '../storage/new-file.ts'
+import { isThere, makePrivateFolder, writeNewFile } from '../storage/new-file.ts'
 import { formatBundle } from './bundle.ts'
 
 /** A host that is not there yet. */
@@ -166,7 +166,7 @@ function requirePatterns(paths: readonly string[], exclude: readonly string[]): 
 export async function refuseExisting(files: readonly string[], name: string): Promise<void> {
   const there: string[] = []
   for (const file of files) {
-    if (await lstat(file).catch(() => null)) there.push(file)
+    if (await isThere(file)) there.push(file)
   }
   if (there.length === 0) return
   throw new AlreadyExistsError(`There is a host ${name} already: ${there.join(', ')}`, {

@@ -1,4 +1,3 @@
-import { lstat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { namePattern } from '@central-backup/protocol'
@@ -10,7 +9,7 @@ import { findFolderProblems } from '../config/trust.ts'
 import { AlreadyExistsError, CertificateError, ConfigurationError } from '../errors.ts'
 import { createAuthority, issueCertificate, type KeyPair } from '../pki/certificate.ts'
 import { certificatePaths, readAuthority, writeKeyPair } from '../pki/folder.ts'
-import { makePrivateFolder, writeNewFile } from '../storage/new-file.ts'
+import { isThere, makePrivateFolder, writeNewFile } from '../storage/new-file.ts'
 import { createRepository, isRepository } from '../storage/repository.ts'
 
 export interface InitRequest {
@@ -48,7 +47,7 @@ export async function planInit(request: InitRequest): Promise<InitPlan> {
   const certs = existing?.certs ?? join(request.home, 'certs')
   const certificates = certificatePaths(certs)
   const step = async (what: InitStep['what'], path: string): Promise<InitStep> => {
-    return { what, path, action: (await exists(path)) ? 'keep' : 'create' }
+    return { what, path, action: (await isThere(path)) ? 'keep' : 'create' }
   }
   const steps = [
     await step('folder', paths.home),
@@ -117,7 +116,7 @@ function serverName(): string {
 /** A home below a folder that others may write to would be refused afterwards. */
 async function requireTrustedPlace({ home, uid }: InitRequest): Promise<void> {
   let folder = home
-  while (!(await exists(folder))) folder = dirname(folder)
+  while (!(await isThere(folder))) folder = dirname(folder)
   const problems = findFolderProblems(folder, uid)
   if (problems.length === 0) return
   throw new ConfigurationError(`${home} is no safe place for settings, which are code`, problems, {
@@ -129,7 +128,7 @@ async function readExistingSettings(
   request: InitRequest,
   paths: HomePaths,
 ): Promise<{ repository: string; certs: string } | null> {
-  if (!(await exists(paths.settings))) return null
+  if (!(await isThere(paths.settings))) return null
   using loader = new ModuleLoader(request.uid)
   const { settings, problems } = await readSettings(request.home, loader)
   if (settings === null) {
@@ -150,10 +149,10 @@ async function readExistingSettings(
 async function requireWholeKeyPairs(certs: string): Promise<void> {
   const paths = certificatePaths(certs)
   const has = {
-    authority: await exists(paths.authorityCertificate),
-    authorityKey: await exists(paths.authorityKey),
-    server: await exists(paths.serverCertificate),
-    serverKey: await exists(paths.serverKey),
+    authority: await isThere(paths.authorityCertificate),
+    authorityKey: await isThere(paths.authorityKey),
+    server: await isThere(paths.serverCertificate),
+    serverKey: await isThere(paths.serverKey),
   }
   if (!has.authority && has.authorityKey) throw halfPair(paths.authorityKey, paths.authorityCertificate)
   if (has.server !== has.serverKey) {
@@ -169,8 +168,4 @@ function halfPair(there: string, missing: string): CertificateError {
   return new CertificateError('certificate-unusable', `${there} is there, but ${missing} is not`, {
     hint: 'Put the missing file back, or move the other one away to have both made anew.',
   })
-}
-
-async function exists(path: string): Promise<boolean> {
-  return (await lstat(path).catch(() => null)) !== null
 }

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { mkdir, open, unlink } from 'node:fs/promises'
+import { lstat, mkdir, open, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { syncFolder } from '@central-backup/archive'
 import { AlreadyExistsError } from '../errors.ts'
@@ -30,6 +30,19 @@ export async function writeNewFile(path: string, content: string | Uint8Array, m
     await unlink(path).catch(() => {})
     throw toStorageError(error, `write ${path}`)
   }
+}
+
+/** Whether something has this path, a dangling link included. Throws `StorageError` where that cannot be told. */
+export async function isThere(path: string): Promise<boolean> {
+  return withStorageErrors(`look at ${path}`, async () => {
+    try {
+      await lstat(path)
+      return true
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+      throw error
+    }
+  })
 }
 
 /** Makes the folder and those above it that are missing, only for this user. Folders that are there stay as they are. */

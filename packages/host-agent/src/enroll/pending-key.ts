@@ -1,10 +1,10 @@
 import { createPrivateKey } from 'node:crypto'
-import { lstat, readFile, rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { syncFolder } from '@central-backup/archive'
 import { type Problem, SettingsError } from '../errors.ts'
 import { createHostKey } from '../host-key.ts'
-import { refuseExistingSetup, writePrivateFiles } from '../init.ts'
+import { isThere, refuseExistingSetup, writePrivateFiles } from '../init.ts'
 import { findPermissionProblems } from '../permissions.ts'
 
 /** Where the key of an enrolment is that is not done: beside the settings. */
@@ -54,7 +54,7 @@ export class PendingKey {
 }
 
 async function readLeft(file: string, uid: number): Promise<string | null> {
-  if ((await lstat(file).catch(() => null)) === null) return null
+  if (!(await isThere(file))) return null
   const expected = 'a P-256 key, for this user only'
   const problem = (found: string): Problem => ({ file, line: null, key: null, found, expected })
   let problems: Problem[]
