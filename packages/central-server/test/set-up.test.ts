@@ -9,6 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { test } from 'node:test'
@@ -197,6 +198,30 @@ test('a host that is there is not overwritten, not even one file of it', async (
   assert.equal(error.code, 'already-exists')
   assert.match(error.message, /secrets\/web1$/)
   assert.deepEqual(snapshot(home), before)
+})
+
+test('where it cannot be told whether a file is there, nothing is written', async () => {
+  using folder = new TemporaryFolder()
+  const home = folder.at('home')
+  await init(folder)
+  rmSync(`${home}/secrets`, { recursive: true })
+  symlinkSync('secrets', `${home}/secrets`)
+  const before = snapshot(home)
+  const add = ['--home', home, 'host', 'add', 'web1', '--address', '192.0.2.10', '--bundle', folder.at('b')]
+  const added = await backupServerInProcess(add)
+  assert.equal(added.status, 1, added.stderr)
+  assert.match(added.stderr, /look at .*secrets\/web1.*(ELOOP|too many)/)
+  // The same of the certificates, for init.
+  rmSync(`${home}/secrets`)
+  renameSync(`${home}/certs`, folder.at('certs'))
+  symlinkSync('certs', `${home}/certs`)
+  const again = await init(folder)
+  assert.equal(again.status, 1, again.stderr)
+  assert.match(again.stderr, /look at .*certs\/.*(ELOOP|too many)/)
+  rmSync(`${home}/certs`)
+  renameSync(folder.at('certs'), `${home}/certs`)
+  assert.deepEqual(snapshot(home), before)
+  assert.ok(!existsSync(folder.at('b')))
 })
 
 test('where the bundle cannot be written, no half of a host is left', async () => {

@@ -35,7 +35,7 @@ export async function backUpHost(
   full: boolean,
   observer: HostObserver,
 ): Promise<HostResult> {
-  const report = new RunReport(host.name, context.now(), context.log)
+  const report = new RunReport(host.name, context.now(), context.log, observer)
   const work = new HostRun(context, host, full, observer, report)
   context.log.info({ host: host.name }, `${host.name}: run begins`)
   try {
@@ -118,7 +118,7 @@ class HostRun {
   #lackNothing(): void {
     const { error } = this.#report.result
     this.#report.result.error = null
-    this.#report.warn('agent-gone', `all has come, but then: ${error?.message}`)
+    this.#report.tell('agent-gone', `all has come, but then: ${error?.message}`)
   }
 
   /**
@@ -140,14 +140,14 @@ class HostRun {
       return
     try {
       const plan = planPrune(this.#context, this.#host)
-      if (plan.refusal !== null) this.#report.warn('retention-refused', plan.refusal)
+      if (plan.refusal !== null) this.#report.tell('retention-refused', plan.refusal)
       const { refused, putOff } = await applyPrune(this.#context, plan)
-      if (putOff !== null) this.#report.warn('retention-put-off', putOff)
+      if (putOff !== null) this.#report.tell('retention-put-off', putOff)
       // Once: what was told before is told by prune.
       for (const { archive, reason } of refused.filter(({ sinceMs }) => sinceMs === null))
-        this.#report.warn('repack-refused', `${archive} is not packed anew: ${reason}`)
+        this.#report.tell('repack-refused', `${archive} is not packed anew: ${reason}`)
     } catch (error) {
-      this.#report.warn('retention-failed', (error as Error).message)
+      this.#report.tell('retention-failed', (error as Error).message)
     }
   }
 

@@ -89,7 +89,7 @@ async function store(
 
 /** The run is good by now: an agent that goes away costs its local copy at most, and what its last hooks had to say. */
 async function confirm(
-  { observer, report }: ReceivingRun,
+  { report }: ReceivingRun,
   channel: Channel,
   { assembled }: ReceivedRun,
 ): Promise<void> {
@@ -110,11 +110,10 @@ async function confirm(
       if (++warnings > lateWarningsMax)
         throw new ProtocolError('message-out-of-turn', `more than ${lateWarningsMax} warnings after the end`)
       const { code, message: text } = message
-      observer.onWarning?.({ code, path: null, message: text })
-      report.warn(code, text)
+      report.tell(code, text)
     }
   } catch (error) {
-    report.warn(
+    report.tell(
       'agent-gone',
       `the archive is stored, but the agent did not finish: ${(error as Error).message}`,
     )
@@ -131,7 +130,7 @@ async function removeOldPartials({ context, host, report }: ReceivingRun): Promi
     const aside = partials.filter(({ reason }) => reason !== null)
     await removePartials(repository, host.name, planStalePartials(aside, setAsideKeptMs, now()))
   } catch (error) {
-    report.warn('partials-left', (error as Error).message)
+    report.tell('partials-left', (error as Error).message)
   }
 }
 

@@ -2,7 +2,7 @@ import type { Outcome, RunKind } from '@central-backup/archive'
 import type { Logger } from 'pino'
 import type { Catalog, RunCounts, RunResult, RunWarning } from '../catalog/catalog.ts'
 import { warningsKeptMax } from '../catalog/catalog.ts'
-import type { ReceivedRun } from '../session/receive-run.ts'
+import type { ReceivedRun, RunObserver } from '../session/receive-run.ts'
 
 /** How the run of a host ended. */
 export interface HostResult {
@@ -28,11 +28,13 @@ export interface HostResult {
 export class RunReport {
   readonly result: HostResult
   readonly #log: Logger
+  readonly #observer: Pick<RunObserver, 'onWarning'>
   /** Warnings that the catalog has, or nothing of them yet. */
   #recordedWarnings: number | null = null
 
-  constructor(host: string, startedAtMs: number, log: Logger) {
+  constructor(host: string, startedAtMs: number, log: Logger, observer: Pick<RunObserver, 'onWarning'> = {}) {
     this.#log = log
+    this.#observer = observer
     this.result = {
       host,
       run: null,
@@ -66,6 +68,13 @@ export class RunReport {
     this.result.contentBytes = contentBytes
   }
 
+  /** A warning of this side, which nobody has seen yet. */
+  tell(code: string, message: string): void {
+    this.#observer.onWarning?.({ code, path: null, message })
+    this.warn(code, message)
+  }
+
+  /** Keeps a warning that the observer has seen. */
   warn(code: string, message: string, path: string | null = null): void {
     const { host, warnings } = this.result
     this.result.warningCount++
