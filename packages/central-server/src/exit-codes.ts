@@ -97,6 +97,7 @@ const exitOfError: Readonly<Record<ErrorCode, ExitName>> = {
   'certificate-untrusted': 'authentication',
   'certificate-expired': 'authentication',
   'certificate-not-yet-valid': 'authentication',
+  'certificate-revoked': 'authentication',
   'wrong-role': 'authentication',
   'wrong-host': 'authentication',
   'application-protocol': 'authentication',

@@ -89,7 +89,7 @@ test('faults of a certificate are all told', async () => {
   assert.deepEqual(faults({}, null), [])
   assert.deepEqual(faults({ key: null }), [])
   assert.deepEqual(faults({ authority: other.certificate, key: server.key }, 'web2'), [
-    'The certificate was not issued by this authority',
+    'The certificate was not issued by this authority: it is of CN=test CA, and trusted is CN=other CA',
     'The certificate does not belong to the key',
     'The certificate is for host web1, not for host web2',
   ])

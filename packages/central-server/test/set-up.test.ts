@@ -132,7 +132,9 @@ test('an init that was cut short is completed by the next', async () => {
   rmSync(folder.at('home/certs/server.crt'))
   assert.equal((await init(folder)).status, 0)
   const after = snapshot(folder.path)
-  assert.deepEqual(Object.keys(after), Object.keys(before))
+  // What was made once stays known, so that it can be revoked.
+  const known = (files: object) => Object.keys(files).filter((file) => !file.includes('/issued/'))
+  assert.deepEqual(known(after), known(before))
   assert.equal(after[folder.at('home/certs/ca.crt')], before[folder.at('home/certs/ca.crt')])
 })
 

@@ -1,5 +1,7 @@
 import type { CompressorPool } from '@central-backup/archive'
+import type { Channel } from '@central-backup/protocol'
 import type { Logger } from 'pino'
+import type { CertificateStore } from './certificates/store.ts'
 import type { HourlyCount } from './hourly-count.ts'
 import type { PasswordGate } from './password-gate.ts'
 import type { AgentSettings } from './settings.ts'
@@ -9,10 +11,13 @@ export interface Agent {
   /** The settings of now; a session keeps those that it began with. */
   settings: AgentSettings
   readonly gate: PasswordGate
+  readonly certificates: CertificateStore
   readonly pool: CompressorPool
   readonly log: Logger
   /** Aborted when the agent is to end. */
   readonly closing: AbortSignal
+  /** Open connections, each with the serial number of the server's certificate. */
+  readonly connections: Map<Channel, string>
   /** Sessions that passed the password and have not ended. */
   sessions: number
   /** Backups that were begun. */

@@ -1,9 +1,16 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { lstatSync, readFileSync } from 'node:fs'
+import { existsSync, lstatSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { identityFromAltNames } from '@central-backup/protocol'
+import {
+  certificateForKey,
+  describeSpan,
+  identityFromAltNames,
+  isIssuedBy,
+  readCertificates,
+} from '@central-backup/protocol'
+import { readHostCertificates } from './certificates/read.ts'
 import { pendingKeyFile } from './enroll/pending-key.ts'
-import type { Problem } from './errors.ts'
+import { type Problem, SettingsError } from './errors.ts'
 import { findCommandRisks } from './hooks/command-trust.ts'
 import type { Hook } from './hooks/hook.ts'
 import { type AgentSettings, inspectSettings } from './settings.ts'
@@ -109,31 +116,75 @@ function checkStateFolder({ hooks, stateDirectory }: AgentSettings, { warnings }
 
 function checkCertificates(settings: AgentSettings, nowMs: number, report: CheckReport): void {
   const { tls } = settings
-  const authority = readCertificate(tls.ca, report)
-  const certificate = readCertificate(tls.certificate, report)
-  if (authority !== null) checkValidity(tls.ca, authority, nowMs, report)
+  const authorities = readAuthorities(tls.ca, report)
+  for (const authority of authorities) checkValidity(tls.ca, authority, nowMs, report)
+  const certificate = readCertificate(tls, report)
   if (certificate === null) return
   report.certificateExpiresAtMs = certificate.validToDate.getTime()
   checkValidity(tls.certificate, certificate, nowMs, report)
   const add = (found: string, expected: string) => {
     report.problems.push({ file: tls.certificate, line: null, key: null, found, expected })
   }
-  if (
-    authority !== null &&
-    !(certificate.checkIssued(authority) && certificate.verify(authority.publicKey))
-  ) {
-    add('a certificate of another authority', `one that ${tls.ca} issued`)
+  if (authorities.length > 0 && !authorities.some((one) => isIssuedBy(certificate, one))) {
+    const names = authorities.map(({ subject }) => subject).join(', ')
+    add(`a certificate of another authority (${certificate.issuer})`, `one that ${tls.ca} issued (${names})`)
   }
   const identity = describeIdentity(certificate)
   if (identity !== `host ${settings.name}`)
     add(`a certificate of ${identity}`, `one of host ${settings.name}`)
   if (!isKeyOf(certificate, tls.key)) add('a certificate of another key', `one for the key ${tls.key}`)
+  checkRevocationLists(settings, certificate, report)
+}
+
+function checkRevocationLists(settings: AgentSettings, own: X509Certificate, report: CheckReport): void {
+  try {
+    const { credentials, strange } = readHostCertificates(settings)
+    const file = settings.tls.revoked
+    for (const why of strange) report.warnings.push(`${file}: a revocation list does not count: ${why}`)
+    if (credentials.revoked?.has(own.serialNumber)) {
+      const found = `the certificate of this host, ${own.serialNumber}, which the server has revoked`
+      report.problems.push({
+        file,
+        line: null,
+        key: null,
+        found,
+        expected: 'a new certificate for this host',
+      })
+    }
+  } catch (error) {
+    // What it cannot read but a list is told of already.
+    if (error instanceof SettingsError && error.problems.some(({ file }) => file === settings.tls.revoked))
+      report.problems.push(...error.problems)
+  }
 }
 
 /** A file that is not there was noticed with the permissions. */
-function readCertificate(file: string, report: CheckReport): X509Certificate | null {
+function readAuthorities(file: string, report: CheckReport): X509Certificate[] {
   try {
-    return new X509Certificate(readFileSync(file))
+    const found = readCertificates(readFileSync(file, 'utf8'))
+    if (found.length > 0) return found
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+  }
+  report.problems.push({
+    file,
+    line: null,
+    key: null,
+    found: 'something else',
+    expected: 'a certificate, PEM',
+  })
+  return []
+}
+
+/** The one that is used with the key. A file that is not there was noticed with the permissions. */
+function readCertificate(
+  { certificate: file, key }: AgentSettings['tls'],
+  report: CheckReport,
+): X509Certificate | null {
+  try {
+    const text = readFileSync(file, 'utf8')
+    const keyText = existsSync(key) ? readFileSync(key, 'utf8') : ''
+    return new X509Certificate(certificateForKey(keyText, text))
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     report.problems.push({
@@ -151,7 +202,12 @@ function checkValidity(file: string, certificate: X509Certificate, nowMs: number
   const from = certificate.validFromDate
   const to = certificate.validToDate
   if (from.getTime() > nowMs || to.getTime() <= nowMs) {
-    const found = `one that is valid from ${from.toISOString()} to ${to.toISOString()}`
+    const wrong =
+      from.getTime() > nowMs
+        ? `in ${describeSpan(from.getTime() - nowMs)}`
+        : `expired ${describeSpan(nowMs - to.getTime())} ago`
+    const clock = new Date(nowMs).toISOString()
+    const found = `one that is valid from ${from.toISOString()} to ${to.toISOString()} (${wrong}: the clock here says ${clock})`
     report.problems.push({ file, line: null, key: null, found, expected: 'a certificate that is valid now' })
   } else if (to.getTime() - nowMs < expiryWarningDays * dayMs) {
     const days = Math.floor((to.getTime() - nowMs) / dayMs)

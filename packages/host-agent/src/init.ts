@@ -1,11 +1,11 @@
-import { constants } from 'node:fs'
-import { lstat, mkdir, open, rename, unlink } from 'node:fs/promises'
+import { lstat, mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { syncFolder } from '@central-backup/archive'
 import type { Bundle } from './bundle.ts'
 import { AgentError, AlreadyExistsError } from './errors.ts'
 import { hashPassword } from './password-hash.ts'
 import { portDefault } from './settings-schema.ts'
+import { writeWhole } from './whole-file.ts'
 
 export interface InitOptions {
   /** Where the settings go; key and certificates go beside them. An absolute path. */
@@ -55,7 +55,7 @@ export async function initialize(setup: HostSetup, options: InitOptions): Promis
 export async function writePrivateFiles(folder: string, files: readonly PlannedFile[]): Promise<void> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 })
-    for (const file of files) await writeWhole(file)
+    for (const { path, content } of files) await writeWhole(path, content)
     await syncFolder(folder)
   } catch (cause) {
     const { code, path } = cause as NodeJS.ErrnoException
@@ -95,18 +95,6 @@ export async function isThere(path: string): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
     throw error
   }
-}
-
-/** Writes beside it and renames, so that there is never half a file, and a link that lies there is replaced, not followed. */
-async function writeWhole({ path, content }: PlannedFile): Promise<void> {
-  const beside = `${path}.new`
-  await unlink(beside).catch(() => {})
-  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
-  await using file = await open(beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
-  await file.chmod(0o600)
-  await file.writeFile(content)
-  await file.sync()
-  await rename(beside, path)
 }
 
 function formatSettings(name: string, listen: string, passwordHash: string): string {

@@ -1,10 +1,11 @@
-import { readFileSync } from 'node:fs'
 import { constants, setPriority } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Server } from 'node:tls'
 import { CompressorPool, exitNow, releaseFreeMemory } from '@central-backup/archive'
-import { type Credentials, createListener, ProtocolError, replaceCredentials } from '@central-backup/protocol'
+import { createListener, ProtocolError, replaceCredentials } from '@central-backup/protocol'
 import type { Agent } from './agent.ts'
+import type { HostCertificates } from './certificates/read.ts'
+import { CertificateStore } from './certificates/store.ts'
 import { runOwedHooks } from './hooks/run-hooks.ts'
 import { HourlyCount } from './hourly-count.ts'
 import { removeStaleCopies } from './local-copy.ts'
@@ -32,9 +33,14 @@ export async function serve(settings: AgentSettings): Promise<void> {
   const closing = new AbortController()
   const sessions = new Set<Promise<void>>()
   const pool = new CompressorPool(settings.limits.compressThreads)
+  const listeners: Server[] = []
   const agent: Agent = {
     settings,
     gate: new PasswordGate(),
+    certificates: new CertificateStore(settings, (certificates) =>
+      useCertificates(agent, listeners, certificates),
+    ),
+    connections: new Map(),
     pool,
     log,
     closing: closing.signal,
@@ -43,14 +49,16 @@ export async function serve(settings: AgentSettings): Promise<void> {
     hookRuns: new HourlyCount(),
     hooksAtWork: false,
   }
+  for (const why of agent.certificates.current.strange)
+    log.warn(`${settings.tls.revoked}: a revocation list does not count: ${why}`)
   beNice(agent)
   await cleanUp(agent)
   const owed = runOwedHooks(agent)
 
-  const listeners = settings.listen.map(() => makeListener(agent, sessions))
+  listeners.push(...settings.listen.map(() => makeListener(agent, sessions)))
   const ended = Promise.withResolvers<string>()
   const onEnd = (signal: string) => ended.resolve(signal)
-  const onReload = () => reload(agent, agentLog, listeners)
+  const onReload = () => reload(agent, agentLog)
   process.on('SIGTERM', onEnd).on('SIGINT', onEnd).on('SIGHUP', onReload)
   try {
     await Promise.all(listeners.map((listener, i) => listen(listener, settings.listen[i]!)))
@@ -78,7 +86,7 @@ async function closingTime(agent: Agent): Promise<void> {
 
 function makeListener(agent: Agent, sessions: Set<Promise<void>>): Server {
   const refusals = new RefusalLog(agent.log)
-  const listener = createListener(readCredentials(agent.settings), {
+  const listener = createListener(agent.certificates.current.credentials, {
     onConnection(socket, server) {
       const session = serveSession(agent, socket, server)
       sessions.add(session)
@@ -94,8 +102,26 @@ function makeListener(agent: Agent, sessions: Set<Promise<void>>): Server {
   return listener
 }
 
-function readCredentials({ tls }: AgentSettings): Credentials {
-  return { ca: readFileSync(tls.ca), cert: readFileSync(tls.certificate), key: readFileSync(tls.key) }
+/** For connections to come; those of servers that are revoked now are ended. Throws where they cannot be used. */
+function useCertificates(
+  { connections, log }: Agent,
+  listeners: readonly Server[],
+  { credentials }: HostCertificates,
+): void {
+  for (const listener of listeners) replaceCredentials(listener, credentials)
+  for (const [channel, serial] of connections) {
+    if (!credentials.revoked?.has(serial)) continue
+    log.error(
+      { code: 'certificate-revoked' },
+      `a session is ended: the certificate ${serial} of its server was revoked`,
+    )
+    void channel.fail(
+      new ProtocolError(
+        'certificate-revoked',
+        `the certificate of the server, with the serial number ${serial}, was revoked`,
+      ),
+    )
+  }
 }
 
 function listen(listener: Server, { address, port }: ListenAddress): Promise<void> {
@@ -114,12 +140,11 @@ function addressOf(listener: Server): string {
 }
 
 /** Settings that cannot be used leave those in force that are. */
-function reload(agent: Agent, agentLog: AgentLog, listeners: readonly Server[]): void {
+function reload(agent: Agent, agentLog: AgentLog): void {
   try {
     agentLog.reopen()
     const settings = readSettings(agent.settings.file)
-    const credentials = readCredentials(settings)
-    for (const listener of listeners) replaceCredentials(listener, credentials)
+    agent.certificates.reload(settings)
     if (JSON.stringify(settings.listen) !== JSON.stringify(agent.settings.listen)) {
       agent.log.warn('the addresses to listen on have changed: restart backup-host to use them')
     }

@@ -3,6 +3,7 @@ import { textFromBytes } from '@central-backup/archive'
 import {
   authenticationMsMax,
   Channel,
+  certificateOf,
   type Identity,
   ProtocolError,
   protocolVersion,
@@ -11,6 +12,7 @@ import {
 import type { Logger } from 'pino'
 import type { Agent } from './agent.ts'
 import { backUp, list, type SessionReport } from './backup.ts'
+import { TrustConversation, trustMessages } from './certificates/conversation.ts'
 import { allowedPaths } from './policy.ts'
 import { restore } from './restore/restore.ts'
 import type { AgentSettings } from './settings.ts'
@@ -20,6 +22,8 @@ import { software } from './version.ts'
 export interface Session {
   readonly agent: Agent
   readonly channel: Channel
+  /** Of the channel, which owns it: for what is bound to this very connection. */
+  readonly socket: TLSSocket
   readonly settings: AgentSettings
   readonly server: Identity
   readonly log: Logger
@@ -31,10 +35,12 @@ let sessionsBegun = 0
 export async function serveSession(agent: Agent, socket: TLSSocket, server: Identity): Promise<void> {
   const address = socket.remoteAddress ?? 'unknown'
   const log = agent.log.child({ session: ++sessionsBegun, server: server.name, address })
+  const { serialNumber } = certificateOf(socket)
   const channel = new Channel(socket, { signal: agent.closing })
+  agent.connections.set(channel, serialNumber)
   const startedMs = performance.now()
   try {
-    const report = await converse({ agent, channel, settings: agent.settings, server, log })
+    const report = await converse({ agent, channel, socket, settings: agent.settings, server, log })
     log.info(
       { ...report, seconds: secondsSince(startedMs) },
       `session ended: ${report.request} ${report.outcome}`,
@@ -44,6 +50,8 @@ export async function serveSession(agent: Agent, socket: TLSSocket, server: Iden
     await channel.fail(error)
     const { code, message } = describeFailure(error)
     log.error({ code, seconds: secondsSince(startedMs), ...stackOf(error) }, `session failed: ${message}`)
+  } finally {
+    agent.connections.delete(channel)
   }
 }
 
@@ -75,7 +83,7 @@ async function converse(session: Session): Promise<SessionReport> {
       },
       localCopy: settings.localCopy !== null,
     })
-    const request = await receiveRequest(channel)
+    const request = await receiveRequest(session)
     if (request === null) return { request: 'none', outcome: 'complete' }
     if (request.host !== settings.name) {
       throw new ProtocolError(
@@ -125,13 +133,19 @@ async function greet({ channel, settings, server }: Session): Promise<void> {
   }
 }
 
-/** `null` where the server only wanted to know whether all is well, and went. */
-async function receiveRequest(channel: Channel) {
-  try {
-    return await channel.receive(['backup', 'check', 'restore'], { timeoutMs: requestMsMax })
-  } catch (error) {
-    if (error instanceof ProtocolError && error.code === 'connection-lost') return null
-    throw error
+/** `null` where the server only wanted to know whether all is well, or to look after certificates, and went. */
+async function receiveRequest(session: Session) {
+  const trust = new TrustConversation(session)
+  for (;;) {
+    try {
+      const types = ['backup', 'check', 'restore', ...trustMessages] as const
+      const message = await session.channel.receive(types, { timeoutMs: requestMsMax })
+      if (message.type === 'backup' || message.type === 'check' || message.type === 'restore') return message
+      await trust.answer(message)
+    } catch (error) {
+      if (error instanceof ProtocolError && error.code === 'connection-lost') return null
+      throw error
+    }
   }
 }
 

@@ -105,7 +105,12 @@ const hooksSchema = z
 /** The sections of the file, all of which may be left out. */
 export const sectionSchemas = {
   tls: z.strictObject(
-    { ca: path.default('ca.crt'), certificate: path.default('host.crt'), key: path.default('host.key') },
+    {
+      ca: path.default('ca.crt'),
+      certificate: path.default('host.crt'),
+      key: path.default('host.key'),
+      revoked: path.default('revoked.crl'),
+    },
     section,
   ),
   allow: z.strictObject(

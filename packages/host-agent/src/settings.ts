@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import type * as z from 'zod'
@@ -18,8 +18,8 @@ export interface AgentSettings {
   listen: ListenAddress[]
   /** Of the password that the server has to know: argon2id, as a PHC string. */
   passwordHash: string
-  /** Files, PEM. */
-  tls: { ca: string; certificate: string; key: string }
+  /** Files, PEM. `revoked` need not be there: it comes with the first revocation list. */
+  tls: { ca: string; certificate: string; key: string; revoked: string }
   allow: {
     /** Absolute paths: what is at or below one of them may be read by the server. */
     read: string[]
@@ -125,6 +125,7 @@ function normalize(file: string, data: z.output<typeof settingsSchema>): AgentSe
       ca: resolve(folder, tls.ca),
       certificate: resolve(folder, tls.certificate),
       key: resolve(folder, tls.key),
+      revoked: resolve(folder, tls.revoked),
     },
     allow: data.allow,
     hooks: Object.entries(hooks).map(([name, hook]) => ({
@@ -185,6 +186,14 @@ function checkTlsPermissions({ file, tls }: AgentSettings, uid: number): Problem
       file,
       'tls.ca',
     ),
+    ...(existsSync(tls.revoked)
+      ? checkPermissions(
+          { file: tls.revoked, what: 'the revocation lists', secret: false },
+          uid,
+          file,
+          'tls.revoked',
+        )
+      : []),
   ]
 }
 

@@ -68,7 +68,7 @@ test('all that is wrong with certificates is told at once', async () => {
   assert.deepEqual(
     problems.map((line) => line.replace(/^.*: found /, '').replace(folder.path, '')),
     [
-      'a certificate of another authority; expected one that /ca.crt issued',
+      'a certificate of another authority (CN=central-backup test CA); expected one that /ca.crt issued (CN=another CA)',
       'a certificate of host web2; expected one of host web1',
       'a certificate of another key; expected one for the key /host.key',
     ],

@@ -49,6 +49,7 @@ test('settings have defaults, and paths are those beside them', () => {
     ca: folder.at('etc/ca.crt'),
     certificate: folder.at('etc/host.crt'),
     key: folder.at('etc/host.key'),
+    revoked: folder.at('etc/revoked.crl'),
   })
   assert.deepEqual(settings.allow, { read: ['/'], restore: [] })
   assert.equal(settings.localCopy, null)

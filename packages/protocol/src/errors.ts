@@ -31,11 +31,15 @@ export const protocolErrors = {
   },
   'certificate-expired': {
     message: 'the certificate has expired',
-    hint: 'Issue a new certificate for that side. If it should still be valid, compare the clocks of both machines.',
+    hint: 'Renew it: `backup-server certs renew` for the server, `certs renew HOST --bundle FILE` for a host. If it should still be valid, set the clocks.',
   },
   'certificate-not-yet-valid': {
     message: 'the certificate is not valid yet',
-    hint: 'Compare the clocks of both machines.',
+    hint: 'Set the clocks of both machines right; one of them is behind, or the one that made the certificate was ahead.',
+  },
+  'certificate-revoked': {
+    message: 'the certificate was revoked',
+    hint: 'Somebody has declared it invalid (`backup-server certs revoke`). That side needs a new one; see "Certificates" in the manual.',
   },
   'wrong-role': {
     message: 'the certificate is for another role',
@@ -187,18 +191,60 @@ export class PeerError extends ProtocolError {
   /** The code as it was sent. */
   readonly peerCode: string
 
-  constructor(report: { code: string; message: string; hint?: string | undefined }) {
+  /** What the other side's clock shows more than this one's, in milliseconds; `null` where it did not say. */
+  readonly clockAheadMs: number | null
+
+  /** `nowMs` is the time of this side. */
+  constructor(
+    report: { code: string; message: string; hint?: string | undefined; clockMs?: number | undefined },
+    nowMs: number = Date.now(),
+  ) {
     const code = isProtocolErrorCode(report.code) ? report.code : 'internal'
     const hint = report.hint === undefined ? undefined : plainText(report.hint)
-    super(code, plainText(report.message), { hint })
+    const aheadMs = report.clockMs === undefined ? null : report.clockMs - nowMs
+    super(code, `${plainText(report.message)}${describeClock(aheadMs)}`, { hint })
     this.peerCode = report.code
+    this.clockAheadMs = aheadMs
   }
 }
 
+/** Less is no reason to say something: certificates are valid from an hour before they are made. */
+const clockDifferenceToldMs = 60_000
+
+function describeClock(aheadMs: number | null): string {
+  if (aheadMs === null || Math.abs(aheadMs) < clockDifferenceToldMs) return ''
+  return `; the clock of the other side is ${describeSpan(Math.abs(aheadMs))} ${aheadMs > 0 ? 'ahead of' : 'behind'} the one here`
+}
+
+/** A time span for people, by its largest two units: `3 days 2 hours`. */
+export function describeSpan(ms: number): string {
+  const minutes = Math.floor(ms / 60_000)
+  const parts = [
+    [Math.floor(minutes / 1440), 'day'],
+    [Math.floor(minutes / 60) % 24, 'hour'],
+    [minutes % 60, 'minute'],
+  ] as const
+  const told = parts.filter(([count]) => count > 0).slice(0, 2)
+  if (told.length === 0) return 'less than a minute'
+  return told.map(([count, unit]) => `${count} ${unit}${count === 1 ? '' : 's'}`).join(' ')
+}
+
+/** Codes for which the clocks of the two sides matter. */
+const clockCodes: ReadonlySet<ProtocolErrorCode> = new Set([
+  'certificate-expired',
+  'certificate-not-yet-valid',
+])
+
 /** What of an error is told to the other side: all of a `ProtocolError`, of any other only that there was one. */
-export function errorReport(error: unknown): { code: string; message: string; hint: string } {
+export function errorReport(error: unknown): {
+  code: string
+  message: string
+  hint: string
+  clockMs?: number
+} {
   const told = error instanceof ProtocolError ? error : new ProtocolError('internal')
-  return { code: told.code, message: plainText(told.message), hint: plainText(told.hint) }
+  const report = { code: told.code, message: plainText(told.message), hint: plainText(told.hint) }
+  return clockCodes.has(told.code) ? { ...report, clockMs: Date.now() } : report
 }
 
 /** Controls (C0, DEL, C1), line and paragraph separators, and what changes the direction of text. */

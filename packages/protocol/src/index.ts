@@ -22,6 +22,7 @@ export {
   enrolmentProtocol,
 } from './enrolment-tls.ts'
 export {
+  describeSpan,
   isProtocolErrorCode,
   PeerError,
   ProtocolError,
@@ -31,6 +32,7 @@ export {
   protocolErrors,
 } from './errors.ts'
 export { type Identity, identityFromAltNames, identityUri, namePattern, type Role } from './identity.ts'
+export { certificateForKey, formatKeyFile } from './key-file.ts'
 export * from './limits.ts'
 export {
   type Counts,
@@ -53,10 +55,12 @@ export {
   type SelectionPath,
   type SelectionRules,
 } from './messages.ts'
+export { type RevocationList, RevocationListError, readRevocationList } from './revocation-list.ts'
 export { errorFromSocket } from './socket-errors.ts'
 export {
   applicationProtocol,
   type Credentials,
+  certificateOf,
   createListener,
   type DialOptions,
   dial,
@@ -64,3 +68,19 @@ export {
   type ListenerHandlers,
   replaceCredentials,
 } from './tls.ts'
+export {
+  digestOf,
+  dropRevoked,
+  endorsementUri,
+  extendTrust,
+  formatPem,
+  formatTrust,
+  isIssuedBy,
+  listOf,
+  type RevocationLists,
+  readCertificates,
+  readTrust,
+  revokedSerials,
+  type Trust,
+  type TrustOffer,
+} from './trust.ts'

@@ -125,7 +125,7 @@ export const passwordCharsMax = 1024
 /** A certificate, DER. */
 export const certificateBytesMax = 8 * KiB
 
-/** Authorities that an enrolled host is given: one, or an old and a new one with some room. */
+/** Authorities that one side trusts at a time. More than one only while the authority is changed. */
 export const authoritiesMax = 4
 
 /** A password that a server makes up for a host has at least so many characters. */
@@ -141,6 +141,12 @@ export const enrolmentConnectionsPerAddressMax = 4
  */
 export const enrolmentFailuresPerAddressMax = 3
 export const enrolmentFailuresMax = 100
+
+/** One revocation list, DER: some 3,000 certificates. */
+export const revocationListBytesMax = 128 * KiB
+
+/** Messages about certificates and trust that an agent takes in one session. */
+export const trustMessagesMax = 16
 
 /** Zstandard levels that a request may ask for. The agent's settings may allow less. */
 export const compressionLevelMin = 1
@@ -175,6 +181,9 @@ export const stallMsMax = 5 * minuteMs
 
 /** From `authenticate` to `welcome`: the check itself, and the delays that an agent adds after failed attempts. */
 export const welcomeMsMax = 2 * minuteMs
+
+/** From a message about certificates and trust to its answer: a key is made, a file is written. */
+export const trustMsMax = 1 * minuteMs
 
 /** From `welcome` to the request, in silence. */
 export const requestMsMax = 5 * minuteMs

@@ -35,6 +35,7 @@ import {
   pathsMax,
   planStepsMax,
   restorePathsMax,
+  revocationListBytesMax,
   ruledPathsMax,
   softwareCharsMax,
   unauthenticatedPayloadBytesMax,
@@ -237,7 +238,7 @@ const schemas = {
     }),
     localCopy: z.boolean(),
   }),
-  error: z.strictObject({ code, message: text, hint: text.optional() }),
+  error: z.strictObject({ code, message: text, hint: text.optional(), clockMs: timeMs.optional() }),
   backup: z
     .strictObject({
       ...selection,
@@ -319,6 +320,23 @@ const schemas = {
   'enrolment-ready': noFields,
   'enrolment-done': noFields,
   'enrolment-end': noFields,
+  trust: noFields,
+  trusted: z.strictObject({
+    authorities: z.array(digest).min(1).max(authoritiesMax),
+    lists: z.array(z.strictObject({ authority: digest, number: count })).max(authoritiesMax),
+    certificate: digest,
+    fault: text.optional(),
+  }),
+  'trust-update': z.strictObject({
+    authorities: z.array(z.strictObject({ certificate, endorsement: certificate })).max(authoritiesMax),
+    lists: z.array(bytes(revocationListBytesMax)).max(authoritiesMax),
+  }),
+  renew: noFields,
+  'signing-request': z.strictObject({
+    publicKey: bytes(publicKeyBytes, publicKeyBytes),
+    possession: bytes(possessionBytes, possessionBytes),
+  }),
+  certificate: z.strictObject({ certificate }),
 }
 
 /** What came of a restore. `damaged`, `failed` and `kept` are numbers; each was a `warning` before. */
@@ -387,6 +405,12 @@ export const messageKinds: readonly MessageKind[] = [
   control(31, 'enrolment-ready', unauthenticatedPayloadBytesMax),
   control(32, 'enrolment-done', unauthenticatedPayloadBytesMax),
   control(33, 'enrolment-end', unauthenticatedPayloadBytesMax),
+  control(34, 'trust'),
+  control(35, 'trusted'),
+  control(36, 'trust-update'),
+  control(37, 'renew'),
+  control(38, 'signing-request'),
+  control(39, 'certificate'),
 ]
 
 const byType = new Map(messageKinds.map((kind) => [kind.type, kind]))

@@ -3,7 +3,7 @@
  * with Node 24.21 and its OpenSSL 3.5, against Node and against `openssl s_server` and `s_client`.
  */
 
-import { ProtocolError, type ProtocolErrorCode } from './errors.ts'
+import { describeSpan, ProtocolError, type ProtocolErrorCode } from './errors.ts'
 import type { Role } from './identity.ts'
 
 /**
@@ -14,7 +14,7 @@ import type { Role } from './identity.ts'
 const alerts: Record<number, [ProtocolErrorCode, string]> = {
   42: ['certificate-untrusted', 'it is not acceptable, or not valid yet by the clock of the other side'],
   43: ['wrong-role', 'it is for another role'],
-  44: ['certificate-untrusted', 'it was revoked'],
+  44: ['certificate-revoked', 'it was revoked'],
   45: ['certificate-expired', 'it has expired'],
   46: ['certificate-untrusted', 'it is not acceptable'],
   48: ['certificate-untrusted', 'the other side does not know the CA that issued it'],
@@ -96,30 +96,56 @@ function reasonOf(error: Error): string {
   return `the TLS handshake failed: ${reason ?? error.message}`
 }
 
+/** What is known of a certificate that was not accepted. */
+export interface RefusedCertificate {
+  /** Whose it is. */
+  role: Role
+  from: Date
+  to: Date
+  /** Who has issued it, and whom the side that refuses trusts; for people. */
+  issuer: string
+  trusted: string
+}
+
 /**
- * Why a certificate was not accepted, from `TLSSocket.authorizationError`. `role` is that of the side whose certificate
- * it is: the message is read on both sides. `validity` is that of the certificate.
+ * Why a certificate was not accepted, from `TLSSocket.authorizationError`. The message is read on both sides, so it says
+ * whose clock and whose authorities are meant.
  */
 export function errorFromVerification(
   reason: string,
-  role: Role,
-  validity: { from: Date; to: Date },
+  { role, from, to, issuer, trusted }: RefusedCertificate,
+  nowMs: number,
 ): ProtocolError {
   const whose = `the certificate of the ${role}`
+  const other = role === 'host' ? 'server' : 'host'
+  const clock = `by the clock of the ${other} it is ${new Date(nowMs).toISOString()}`
   switch (reason) {
-    case 'CERT_HAS_EXPIRED':
-      return new ProtocolError('certificate-expired', `${whose} expired on ${validity.to.toISOString()}`)
-    case 'CERT_NOT_YET_VALID':
+    case 'CERT_HAS_EXPIRED': {
+      // Of the chain, it may also be the authority's.
+      if (nowMs < to.getTime())
+        return new ProtocolError(
+          'certificate-expired',
+          `the authority that has issued ${whose} has expired; ${clock}`,
+        )
+      const since = describeSpan(nowMs - to.getTime())
+      return new ProtocolError(
+        'certificate-expired',
+        `${whose} expired on ${to.toISOString()}, ${since} ago: ${clock}`,
+      )
+    }
+    case 'CERT_NOT_YET_VALID': {
+      const wait = describeSpan(from.getTime() - nowMs)
       return new ProtocolError(
         'certificate-not-yet-valid',
-        `${whose} is not valid before ${validity.from.toISOString()}`,
+        `${whose} is not valid before ${from.toISOString()}, in ${wait}: ${clock}`,
       )
+    }
     case 'INVALID_PURPOSE':
       return new ProtocolError('wrong-role', `${whose} is not one for a ${role}`)
     default:
       return new ProtocolError(
         'certificate-untrusted',
-        `${whose} is not trusted by the other side's CA (${reason})`,
+        `${whose} was issued by ${issuer}, and the ${other} trusts ${trusted} (${reason})`,
       )
   }
 }

@@ -10,21 +10,27 @@
 import { constants, createPrivateKey, X509Certificate } from 'node:crypto'
 import tls from 'node:tls'
 import { Channel } from './channel.ts'
-import { ProtocolError } from './errors.ts'
+import { ProtocolError, plainText } from './errors.ts'
 import { type Identity, identityFromAltNames, type Role } from './identity.ts'
 import { connectionsMax, connectMsMax, handshakeMsMax, keepAliveMs } from './limits.ts'
 import { errorFromSocket, errorFromVerification } from './socket-errors.ts'
+import { readCertificates } from './trust.ts'
 
 /** The name under which the protocol is negotiated (ALPN). */
 export const applicationProtocol = 'central-backup/1'
 
+/** Of the name of an authority in a message. */
+const nameForPeopleCharsMax = 100
+
 /** What one side brings along, all PEM. */
 export interface Credentials {
-  /** The CA whose certificates are trusted; no other one is. */
+  /** The CA whose certificates are trusted, or several in one text; no other one is. */
   ca: string | Buffer
   /** The certificate of this side. */
   cert: string | Buffer
   key: string | Buffer
+  /** Serial numbers that are not to be taken, as `X509Certificate.serialNumber` has them. */
+  revoked?: ReadonlySet<string> | undefined
 }
 
 /**
@@ -69,6 +75,13 @@ export function identityOf(socket: tls.TLSSocket): Identity {
   return identityFromAltNames(peerCertificate(socket)?.subjectAltName)
 }
 
+/** The certificate of the other side, of a connection that stands. */
+export function certificateOf(socket: tls.TLSSocket): X509Certificate {
+  const certificate = peerCertificate(socket)
+  if (certificate === undefined) throw new ProtocolError('connection-lost')
+  return certificate
+}
+
 /** Not `getPeerX509Certificate`: on the dialing side of Node 24.21 only the first call of that has an answer. */
 function peerCertificate(socket: tls.TLSSocket): X509Certificate | undefined {
   // Typed without the null that it is on a destroyed socket, and the empty object where there is no certificate.
@@ -77,7 +90,7 @@ function peerCertificate(socket: tls.TLSSocket): X509Certificate | undefined {
 }
 
 /** Throws unless the other side proved, in this very handshake, to have the role, by a certificate of our CA. */
-function verifyPeer(socket: tls.TLSSocket, role: Role): Identity {
+function verifyPeer(socket: tls.TLSSocket, role: Role, { ca, revoked }: Credentials): Identity {
   if (socket.alpnProtocol !== applicationProtocol) throw new ProtocolError('application-protocol')
   const certificate = peerCertificate(socket)
   if (certificate === undefined)
@@ -85,10 +98,22 @@ function verifyPeer(socket: tls.TLSSocket, role: Role): Identity {
   if (!socket.authorized || socket.isSessionReused()) {
     // Typed as an Error, but it is the code of one.
     const reason = String(socket.authorizationError)
-    throw errorFromVerification(reason, role, {
+    const facts = {
+      role,
       from: certificate.validFromDate,
       to: certificate.validToDate,
-    })
+      issuer: nameForPeople(certificate.issuer),
+      trusted: readCertificates(ca.toString())
+        .map(({ subject }) => nameForPeople(subject))
+        .join(', '),
+    }
+    throw errorFromVerification(reason, facts, Date.now())
+  }
+  if (revoked?.has(certificate.serialNumber)) {
+    throw new ProtocolError(
+      'certificate-revoked',
+      `the certificate of the ${role}, with the serial number ${certificate.serialNumber}, was revoked`,
+    )
   }
   const identity = identityOf(socket)
   if (identity.role !== role) {
@@ -98,6 +123,11 @@ function verifyPeer(socket: tls.TLSSocket, role: Role): Identity {
     )
   }
   return identity
+}
+
+/** A distinguished name in one line. It is the other side's word. */
+function nameForPeople(name: string): string {
+  return plainText(JSON.stringify(name.replaceAll('\n', ', ').slice(0, nameForPeopleCharsMax)))
 }
 
 /** Tells the other side why, where it speaks the protocol, and closes. */
@@ -130,6 +160,7 @@ export function createListener(
     keepAlive: true,
     keepAliveInitialDelay: keepAliveMs,
   })
+  credentialsOf.set(listener, credentials)
   listener.maxConnections = connectionsMax
   listener.on('tlsClientError', (error, socket) => {
     const { remoteAddress = 'unknown' } = socket
@@ -142,7 +173,7 @@ export function createListener(
     const { remoteAddress = 'unknown' } = socket
     let server: Identity
     try {
-      server = verifyPeer(socket, 'server')
+      server = verifyPeer(socket, 'server', credentialsOf.get(listener)!)
     } catch (error) {
       void refuse(socket, error)
       handlers.onRefused(error as ProtocolError, remoteAddress)
@@ -159,7 +190,11 @@ export function createListener(
  */
 export function replaceCredentials(listener: tls.Server, credentials: Credentials): void {
   listener.setSecureContext(secureOptions(credentials))
+  credentialsOf.set(listener, credentials)
 }
+
+/** Those of now, as what is revoked is looked at after the handshake. */
+const credentialsOf = new WeakMap<tls.Server, Credentials>()
 
 export interface DialOptions extends Credentials {
   /** A name or an address. */
@@ -185,7 +220,7 @@ export async function dial(options: DialOptions): Promise<tls.TLSSocket> {
   socket.setKeepAlive(true, keepAliveMs)
   await handshake(socket, options)
   try {
-    const identity = verifyPeer(socket, expect.role)
+    const identity = verifyPeer(socket, expect.role, options)
     if (identity.name !== expect.name) {
       throw new ProtocolError(
         'wrong-host',

@@ -64,6 +64,12 @@ export const examples: Record<string, Message> = {
     localCopy: false,
   },
   'error without hint': { type: 'error', code: 'busy', message: 'a run of the server main is under way' },
+  'error with the clock': {
+    type: 'error',
+    code: 'certificate-expired',
+    message: 'the certificate of the server expired',
+    clockMs: 1_795_230_000_000,
+  },
   'error with hint': { type: 'error', code: 'policy-denied', message: 'not /root', hint: 'See allow.read.' },
   'backup, full': {
     type: 'backup',
@@ -241,4 +247,30 @@ export const examples: Record<string, Message> = {
   'enrolment-ready': { type: 'enrolment-ready' },
   'enrolment-done': { type: 'enrolment-done' },
   'enrolment-end': { type: 'enrolment-end' },
+  trust: { type: 'trust' },
+  trusted: {
+    type: 'trusted',
+    authorities: [digest],
+    lists: [{ authority: digest, number: 1_795_230_000 }],
+    certificate: digest,
+  },
+  'trusted after something was refused': {
+    type: 'trusted',
+    authorities: [digest, Buffer.alloc(32, 0xff)],
+    lists: [],
+    certificate: digest,
+    fault: 'it is for another key than the one that was made',
+  },
+  'trust-update': {
+    type: 'trust-update',
+    authorities: [{ certificate: Buffer.from('3000', 'hex'), endorsement: Buffer.from('3001', 'hex') }],
+    lists: [Buffer.from('3002', 'hex')],
+  },
+  renew: { type: 'renew' },
+  'signing-request': {
+    type: 'signing-request',
+    publicKey: Buffer.alloc(91, 1),
+    possession: Buffer.alloc(64, 2),
+  },
+  certificate: { type: 'certificate', certificate: Buffer.from('3000', 'hex') },
 }

@@ -6,6 +6,7 @@ import { exitCodeOfError, exitCodes, worstExitCode } from '../exit-codes.ts'
 import { type CertificateCheck, checkCertificates } from '../jobs/check-certificates.ts'
 import { checkHost, type HostCheck } from '../jobs/check-host.ts'
 import { chooseHosts } from '../jobs/choose-hosts.ts'
+import { renewServerIfDue } from '../jobs/renew-server.ts'
 import { readServerCredentials } from '../pki/folder.ts'
 import { openRepository } from '../storage/repository.ts'
 import type { CommandDefinition } from './command.ts'
@@ -27,14 +28,17 @@ export const checkCommand: CommandDefinition = {
       const configuration = await invocation.loadConfiguration()
       const { hosts, problems } = chooseHosts(configuration, names)
       const repository = await openRepository(configuration.settings.repository)
+      const own = options.offline ? {} : await renewServerIfDue(configuration.settings.certs, now())
+      const agents = options.offline ? [] : await askAgents(configuration, hosts, now)
+      // Afterwards, as agents get new ones.
       const certificates = await checkCertificates(configuration.settings, hosts, now())
-      const agents = options.offline ? [] : await askAgents(configuration, hosts)
       const report = {
         repository: repository.folder,
         certificates,
         hosts: agents.map((agent) => ({ ...agent, error: agent.error && describeError(agent.error) })),
         problems,
       }
+      if (own.fault !== undefined) invocation.warn(own.fault)
       const lines = [
         `repository  ${printable(repository.folder)}`,
         ...certificates.flatMap(describeCertificate),
@@ -47,11 +51,15 @@ export const checkCommand: CommandDefinition = {
   },
 }
 
-async function askAgents({ settings }: Configuration, hosts: readonly Host[]): Promise<HostCheck[]> {
+async function askAgents(
+  { settings }: Configuration,
+  hosts: readonly Host[],
+  now: () => number,
+): Promise<HostCheck[]> {
   const credentials = await readServerCredentials(settings.certs)
   const serverName = identityFromAltNames(new X509Certificate(credentials.cert).subjectAltName).name
   using stop = untilSignal()
-  const context = { settings, credentials, serverName, signal: stop.signal }
+  const context = { settings, credentials, serverName, signal: stop.signal, now }
   const checks = await Promise.all(hosts.map((host) => checkHost(context, host)))
   if (stop.signal.aborted) throw stop.signal.reason
   return checks
@@ -78,7 +86,8 @@ function describeCertificate({ of, file, notAfterMs, faults, warnings }: Certifi
   ]
 }
 
-function describeAgent({ host, address, agent, error }: HostCheck): string[] {
+function describeAgent(checked: HostCheck): string[] {
+  const { host, address, agent, error, renewedUntilMs, warnings } = checked
   const lines: string[] = []
   if (agent !== null) {
     const { allowRead, allowRestore, localCopy, hooks } = agent
@@ -90,6 +99,9 @@ function describeAgent({ host, address, agent, error }: HostCheck): string[] {
     )
     if (described.length > 0) lines.push(`            runs ${described.join(', ')}`)
   }
+  if (renewedUntilMs !== null)
+    lines.push(`            it has a new certificate, valid until ${formatTime(renewedUntilMs)}`)
+  lines.push(...warnings.map((warning) => `            ${warning}`))
   if (error !== null) {
     const { hint } = describeError(error)
     if (agent === null) lines.push(`host        BAD  ${host} at ${address}: ${error.message}`)

@@ -3,6 +3,10 @@ import { UsageError } from '../errors.ts'
 import { type ExitCode, exitCodes } from '../exit-codes.ts'
 import { softwareVersion } from '../version.ts'
 import { catalogRebuildCommand } from './catalog-rebuild.ts'
+import { certsChangeCaCommand } from './certs-change-ca.ts'
+import { certsListCommand } from './certs-list.ts'
+import { certsRenewCommand } from './certs-renew.ts'
+import { certsRevokeCommand } from './certs-revoke.ts'
 import { checkCommand } from './check.ts'
 import type { CommandDefinition } from './command.ts'
 import { exportCommand } from './export.ts'
@@ -39,12 +43,17 @@ const commands: readonly CommandDefinition[] = [
   pinCommand,
   unpinCommand,
   catalogRebuildCommand,
+  certsListCommand,
+  certsRenewCommand,
+  certsRevokeCommand,
+  certsChangeCaCommand,
 ]
 
 /** What the first word of commands of two words is about. */
 const groupSummaries: Readonly<Record<string, string>> = {
   host: 'hosts that are backed up',
   catalog: 'what the server knows of its archives',
+  certs: 'certificates of the authority, the server and the hosts',
 }
 
 /** Runs the program with the arguments after its name. Returns the exit code; never throws. */

@@ -7,8 +7,8 @@ import { hostNameExpectation, isHostName } from '../config/host-name.ts'
 import type { ServerSettings } from '../config/settings.ts'
 import { hostText } from '../config/templates.ts'
 import { AlreadyExistsError, UsageError } from '../errors.ts'
-import { issueCertificate, type KeyPair } from '../pki/certificate.ts'
-import { hostCertificatePath, readAuthority } from '../pki/folder.ts'
+import { issueCertificate } from '../pki/certificate.ts'
+import { type Authority, hostCertificatePath, issuedPath, readAuthority } from '../pki/folder.ts'
 import { isThere, makePrivateFolder, writeNewFile } from '../storage/new-file.ts'
 import { formatBundle } from './bundle.ts'
 
@@ -24,7 +24,9 @@ export interface HostRequest {
 }
 
 export interface HostPlan extends HostRequest {
-  authority: KeyPair
+  /** The folder of the certificates. */
+  certs: string
+  authority: Authority
   /** Absolute paths. */
   files: { module: string; secret: string; certificate: string }
 }
@@ -69,7 +71,8 @@ export async function planHost(settings: ServerSettings, request: HostRequest): 
     certificate: hostCertificatePath(settings.certs, name),
   }
   const authority = await readAuthority(settings.certs)
-  return { name, address, port, paths, exclude, authority, files }
+  const { certs } = settings
+  return { name, address, port, paths, exclude, certs, authority, files }
 }
 
 /** As `planHost`, and throws `AlreadyExistsError` where any file of the host is there. */
@@ -96,7 +99,7 @@ export async function applyAddHost(plan: AddHostPlan, nowMs: number): Promise<vo
     port: plan.bundlePort,
     certificate,
     key,
-    authority: authority.certificate,
+    authority: authority.trusted,
     password,
   })
   if (!plan.bundleIsChosen) await makePrivateFolder(dirname(files.bundle))
@@ -125,7 +128,11 @@ export async function writeHost(
 ): Promise<void> {
   const { certificate, password, module = true } = given
   const kept: NewFile[] = []
-  if (certificate !== undefined) kept.push({ path: files.certificate, content: certificate, mode: 0o644 })
+  if (certificate !== undefined) {
+    // The first is for whoever wants to revoke it one day, the second to know when the host's expires.
+    for (const path of [issuedPath(host.certs, certificate), files.certificate])
+      kept.push({ path, content: certificate, mode: 0o644 })
+  }
   if (password !== undefined) kept.push({ path: files.secret, content: `${password}\n`, mode: 0o600 })
   const last = module ? [{ path: files.module, content: hostText(host), mode: 0o644 }] : []
   const written: string[] = []

@@ -4,12 +4,13 @@ import { type Lease, takeLease } from '../catalog/lease.ts'
 import { purgeRun } from '../catalog/record-run.ts'
 import type { Host } from '../config/hosts.ts'
 import { LimitError } from '../errors.ts'
-import { openSession } from '../session/open-session.ts'
+import { type AgentSession, openSession } from '../session/open-session.ts'
 import type { RunObserver } from '../session/receive-run.ts'
 import { tellable } from '../session/tellable.ts'
 import { isSecondTaken } from '../storage/archive-list.ts'
 import { adoptArchives } from './adopt-archives.ts'
 import { chooseBase } from './choose-base.ts'
+import { keepHostTrust } from './keep-host-trust.ts'
 import { applyPrune, planPrune } from './prune.ts'
 import { receiveArchive } from './receive-archive.ts'
 import { Room } from './room.ts'
@@ -166,7 +167,7 @@ class HostRun {
     const { credentials, serverName, settings } = this.#context
     const { connection } = settings
     const onRetry = (error: ProtocolError, attempt: number) => this.#observer.onRetry?.(error, attempt)
-    const { channel, software } = await openSession({
+    const session = await openSession({
       host: this.#host,
       credentials,
       serverName,
@@ -174,14 +175,24 @@ class HostRun {
       signal,
       onRetry,
     })
+    const { channel, software } = session
     this.#observer.onConnected?.(software)
     try {
+      await this.#keepTrust(session)
       await work(channel)
       await channel.close()
     } catch (error) {
       await channel.fail(tellable(error))
       throw error
     }
+  }
+
+  async #keepTrust(session: AgentSession): Promise<void> {
+    const { settings, now, log } = this.#context
+    const { name } = this.#host
+    const { renewed, warnings } = await keepHostTrust(settings.certs, session, name, now)
+    for (const message of warnings) this.#report.warn('certificate', message)
+    if (renewed !== null) log.info({ host: name }, `${name}: has a new certificate, until ${renewed.validTo}`)
   }
 }
 

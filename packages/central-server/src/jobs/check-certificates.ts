@@ -27,8 +27,8 @@ export async function checkCertificates(
   nowMs: number,
 ): Promise<CertificateCheck[]> {
   const paths = certificatePaths(settings.certs)
-  const { ca, cert, key } = await readServerCredentials(settings.certs)
-  const server = { certificate: cert, key, authority: ca }
+  const { ca, cert, key, revoked } = await readServerCredentials(settings.certs)
+  const server = { certificate: cert, key, authority: ca, revoked }
   const checks = [
     describe('authority', paths.authorityCertificate, ca, [], nowMs),
     describe(
@@ -44,7 +44,7 @@ export async function checkCertificates(
     const certificate = await readIfThere(file)
     if (certificate === null) continue
     const faults = findCertificateFaults(
-      { certificate, key: null, authority: ca },
+      { certificate, key: null, authority: ca, revoked },
       { role: 'host', name },
       nowMs,
     )

@@ -2,6 +2,7 @@ import { type Credentials, type MessageOf, ProtocolError } from '@central-backup
 import type { Host } from '../config/hosts.ts'
 import type { ServerSettings } from '../config/settings.ts'
 import { openSession } from '../session/open-session.ts'
+import { keepHostTrust } from './keep-host-trust.ts'
 
 /** A command that the settings of a host have, and when it runs. */
 export type HostHook = NonNullable<MessageOf<'welcome'>['policy']['hooks']>[number]
@@ -20,6 +21,10 @@ export interface HostCheck {
   } | null
   /** Paths of the host module that the agent's settings do not let us read. */
   notAllowed: string[]
+  /** Until when the certificate is valid that the host got now; `null` where it needed none. */
+  renewedUntilMs: number | null
+  /** What is not as it should be with the host's certificate and what it trusts. */
+  warnings: string[]
   error: Error | null
 }
 
@@ -28,9 +33,11 @@ export interface CheckContext {
   credentials: Credentials
   serverName: string
   signal: AbortSignal
+  /** Milliseconds since 1970. */
+  now: () => number
 }
 
-/** Logs in to the agent of a host, and looks at what its policy allows. Never throws. */
+/** Logs in to the agent of a host, looks after its certificate, and at what its policy allows. Never throws. */
 export async function checkHost(context: CheckContext, host: Host): Promise<HostCheck> {
   const { credentials, serverName, settings, signal } = context
   const result: HostCheck = {
@@ -38,16 +45,22 @@ export async function checkHost(context: CheckContext, host: Host): Promise<Host
     address: `${host.address}:${host.port}`,
     agent: null,
     notAllowed: [],
+    renewedUntilMs: null,
+    warnings: [],
     error: null,
   }
   try {
-    const { channel, welcome, software } = await openSession({
+    const session = await openSession({
       host,
       credentials,
       serverName,
       connection: settings.connection,
       signal,
     })
+    const { channel, welcome, software } = session
+    const { renewed, warnings } = await keepHostTrust(settings.certs, session, host.name, context.now)
+    result.renewedUntilMs = renewed === null ? null : renewed.validToDate.getTime()
+    result.warnings = warnings
     await channel.close()
     const allowRead = welcome.policy.read.map((path) => path.toString())
     const allowRestore = welcome.policy.restore.map((path) => path.toString())

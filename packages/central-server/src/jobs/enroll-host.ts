@@ -5,6 +5,7 @@ import {
   enrolmentClockMsMax,
   enrolmentStepMsMax,
   ProtocolError,
+  readCertificates,
 } from '@central-backup/protocol'
 import type { ServerSettings } from '../config/settings.ts'
 import { AlreadyExistsError, BusyError } from '../errors.ts'
@@ -81,7 +82,7 @@ export async function enrollHost(
       type: 'enrolment-grant',
       name: plan.name,
       certificate: new X509Certificate(certificate).raw,
-      authorities: certificatesIn(plan.authority.certificate).map(({ raw }) => raw),
+      authorities: readCertificates(plan.authority.trusted).map(({ raw }) => raw),
       password,
     })
     await channel.receive(['enrolment-ready'], { timeoutMs: enrolmentStepMsMax })
@@ -111,7 +112,7 @@ async function decideGrant(
     const certificate = await issueHostCertificate(authority, name, request, binding, nowMs)
     return { certificate, password: createPassword() }
   }
-  const pair = { certificate: left.certificate, key: null, authority: authority.certificate }
+  const pair = { certificate: left.certificate, key: null, authority: authority.trusted }
   const faults = findCertificateFaults(pair, { role: 'host', name }, nowMs)
   if (faults.length === 0 && isOfKey(left.certificate, request.publicKey)) {
     return { certificate: left.certificate, password: left.password ?? createPassword() }
@@ -162,12 +163,6 @@ async function removeEmpty(file: string): Promise<void> {
 function isOfKey(certificate: string, publicKey: Buffer): boolean {
   const own = createPublicKey(certificate).export({ type: 'spki', format: 'der' })
   return own.equals(publicKey)
-}
-
-/** All certificates of a PEM file. */
-function certificatesIn(text: string): X509Certificate[] {
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
-  return blocks.map((block) => new X509Certificate(block))
 }
 
 /** A host with a clock that is far off would not take its certificate, or take it for too long. */

@@ -8,7 +8,7 @@ import { exampleHostText, packageJsonText, settingsText } from '../config/templa
 import { findFolderProblems } from '../config/trust.ts'
 import { AlreadyExistsError, CertificateError, ConfigurationError } from '../errors.ts'
 import { createAuthority, issueCertificate, type KeyPair } from '../pki/certificate.ts'
-import { certificatePaths, readAuthority, writeKeyPair } from '../pki/folder.ts'
+import { certificatePaths, readAuthority, recordIssued, writeKeyPair } from '../pki/folder.ts'
 import { isThere, makePrivateFolder, writeNewFile } from '../storage/new-file.ts'
 import { createRepository, isRepository } from '../storage/repository.ts'
 
@@ -92,6 +92,7 @@ export async function applyInit(plan: InitPlan, nowMs: number): Promise<void> {
       case 'server-certificate': {
         authority ??= await readAuthority(plan.certs)
         const pair = await issueCertificate(authority, { role: 'server', name: serverName() }, nowMs)
+        await recordIssued(plan.certs, pair.certificate)
         await writeKeyPair(pair, path, certificates.serverKey)
         break
       }

@@ -7,6 +7,7 @@ import type { ServerSettings } from '../config/settings.ts'
 import { LogFile } from '../log-file.ts'
 import { readServerCredentials } from '../pki/folder.ts'
 import { openRepository } from '../storage/repository.ts'
+import { renewServerIfDue } from './renew-server.ts'
 import type { ServerContext } from './server-context.ts'
 
 /**
@@ -18,11 +19,14 @@ export async function openContext(
   surroundings: { now: () => number; signal: AbortSignal },
 ): Promise<ServerContext & Disposable> {
   const repository = await openRepository(settings.repository)
+  const own = await renewServerIfDue(settings.certs, surroundings.now())
   const credentials = await readServerCredentials(settings.certs)
   const serverName = identityFromAltNames(new X509Certificate(credentials.cert).subjectAltName).name
   using opened = new DisposableStack()
   const { log, close } = openLog(settings)
   opened.defer(close)
+  if (own.renewed) log.info(`the server has a new certificate, until ${own.renewed.validTo}`)
+  if (own.fault !== undefined) log.warn(own.fault)
   const catalog = opened.use(new Catalog(repository.catalogFile, { now: surroundings.now }))
   for (const run of endInterruptedRuns(catalog))
     log.warn({ run }, `run ${run} was interrupted: backup-server ended in its middle`)

@@ -1,6 +1,6 @@
 import 'reflect-metadata'
 import { randomBytes, webcrypto } from 'node:crypto'
-import { type Identity, identityUri } from '@central-backup/protocol'
+import { endorsementUri, type Identity, identityUri } from '@central-backup/protocol'
 import * as x509 from '@peculiar/x509'
 import { isAddress } from '../config/fields.ts'
 import { CertificateError } from '../errors.ts'
@@ -122,6 +122,80 @@ async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
 
 function pem(certificate: x509.X509Certificate): string {
   return `${certificate.toString('pem')}\n`
+}
+
+/**
+ * Makes the certificate by which an authority signs for a new one: the new one's key and name, signed by the old. It says
+ * what it is for, and as an authority may sign for nothing but leaves, TLS never takes it as part of a chain.
+ */
+export async function endorseAuthority(
+  authority: KeyPair,
+  newAuthority: string,
+  nowMs: number,
+): Promise<string> {
+  const issuer = await importAuthority(authority, nowMs)
+  const endorsed = new x509.X509Certificate(newAuthority)
+  const publicKey = await endorsed.publicKey.export(keyAlgorithm, ['verify'])
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: randomSerial(),
+    subject: endorsed.subjectName,
+    issuer: issuer.certificate.subjectName,
+    ...validity(nowMs, authorityDays, issuer.certificate.notAfter),
+    signingAlgorithm: keyAlgorithm,
+    signingKey: issuer.key,
+    publicKey,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      new x509.SubjectAlternativeNameExtension([{ type: 'url', value: endorsementUri }]),
+      await x509.SubjectKeyIdentifierExtension.create(publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(issuer.certificate),
+    ],
+  })
+  return pem(certificate)
+}
+
+/**
+ * Makes a revocation list (X.509 CRL, DER): serial numbers, and since when they are revoked in milliseconds since 1970.
+ * It names the end of the authority as its next update, as it is good until the next one comes, whenever that is.
+ */
+export async function createRevocationList(
+  authority: KeyPair,
+  { number, revoked }: { number: number; revoked: ReadonlyMap<string, number> },
+  nowMs: number,
+): Promise<Buffer> {
+  const issuer = await importAuthority(authority, nowMs)
+  const list = await x509.X509CrlGenerator.create({
+    issuer: issuer.certificate.subjectName,
+    thisUpdate: new Date(nowMs),
+    nextUpdate: issuer.certificate.notAfter,
+    signingAlgorithm: keyAlgorithm,
+    signingKey: issuer.key,
+    entries: [...revoked].map(([serialNumber, sinceMs]) => ({
+      serialNumber,
+      revocationDate: new Date(sinceMs),
+    })),
+    extensions: [
+      await x509.AuthorityKeyIdentifierExtension.create(issuer.certificate),
+      new x509.Extension(crlNumberId, false, derInteger(number)),
+    ],
+  })
+  return Buffer.from(list.rawData)
+}
+
+const crlNumberId = '2.5.29.20'
+
+/** A positive integer as DER. */
+function derInteger(value: number): Buffer {
+  const digits = value.toString(16)
+  const bytes = Buffer.from(digits.padStart(digits.length + (digits.length % 2), '0'), 'hex')
+  const content = bytes[0]! >= 0x80 ? Buffer.concat([Buffer.of(0), bytes]) : bytes
+  return Buffer.concat([Buffer.of(0x02, content.length), content])
+}
+
+/** Throws `CertificateError` where the authority cannot sign now. */
+export async function requireAuthority(authority: KeyPair, nowMs: number): Promise<void> {
+  await importAuthority(authority, nowMs)
 }
 
 async function importAuthority(

@@ -1,5 +1,11 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { type Identity, identityFromAltNames } from '@central-backup/protocol'
+import {
+  describeSpan,
+  type Identity,
+  identityFromAltNames,
+  isIssuedBy,
+  readCertificates,
+} from '@central-backup/protocol'
 
 /** What is worth knowing of a certificate. */
 export interface CertificateFacts {
@@ -23,25 +29,31 @@ export function inspectCertificate(pem: string): CertificateFacts {
 }
 
 /**
- * What keeps a certificate, its key (`null`: not looked at) and its authority from being used by who is `expected` (any
+ * What keeps a certificate, its key (`null`: not looked at) and its authority (or one of several in the text) from being used by who is `expected` (any
  * name of the role where the name is `null`), as sentences. Empty where nothing does.
  */
 export function findCertificateFaults(
-  pair: { certificate: string; key: string | null; authority: string },
+  pair: { certificate: string; key: string | null; authority: string; revoked?: ReadonlySet<string> },
   expected: { role: Identity['role']; name: string | null },
   nowMs: number,
 ): string[] {
-  let certificate: X509Certificate
-  let authority: X509Certificate
+  let certificate!: X509Certificate
+  let authorities: X509Certificate[]
   try {
     certificate = new X509Certificate(pair.certificate)
-    authority = new X509Certificate(pair.authority)
+    authorities = readCertificates(pair.authority)
   } catch {
-    return ['The certificate, or that of the authority, is not a PEM certificate']
+    authorities = []
   }
+  if (authorities.length === 0) return ['The certificate, or that of the authority, is not a PEM certificate']
   const faults: string[] = []
-  if (!certificate.checkIssued(authority) || !certificate.verify(authority.publicKey)) {
-    faults.push('The certificate was not issued by this authority')
+  const issuer = authorities.find((one) => isIssuedBy(certificate, one))
+  if (issuer === undefined) {
+    const [is, trusted] = [certificate.issuer, authorities.map(({ subject }) => subject).join(', ')]
+    faults.push(`The certificate was not issued by this authority: it is of ${is}, and trusted is ${trusted}`)
+  }
+  if (pair.revoked?.has(certificate.serialNumber)) {
+    faults.push(`The certificate, with the serial number ${certificate.serialNumber}, was revoked`)
   }
   if (pair.key !== null && !isKeyOf(certificate, pair.key))
     faults.push('The certificate does not belong to the key')
@@ -54,11 +66,18 @@ export function findCertificateFaults(
   }
   for (const [who, one] of [
     ['The certificate', certificate],
-    ['The authority', authority],
+    ['The authority', issuer ?? authorities[0]!],
   ] as const) {
-    if (one.validFromDate.getTime() > nowMs)
-      faults.push(`${who} is not valid before ${one.validFromDate.toISOString()}`)
-    if (one.validToDate.getTime() <= nowMs) faults.push(`${who} expired on ${one.validToDate.toISOString()}`)
+    const [fromMs, toMs] = [one.validFromDate.getTime(), one.validToDate.getTime()]
+    const clock = `the clock here says ${new Date(nowMs).toISOString()}`
+    if (fromMs > nowMs) {
+      const wait = describeSpan(fromMs - nowMs)
+      faults.push(`${who} is not valid before ${one.validFromDate.toISOString()}, in ${wait}: ${clock}`)
+    }
+    if (toMs <= nowMs)
+      faults.push(
+        `${who} expired on ${one.validToDate.toISOString()}, ${describeSpan(nowMs - toMs)} ago: ${clock}`,
+      )
   }
   return faults
 }

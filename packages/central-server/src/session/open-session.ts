@@ -1,8 +1,11 @@
+import type { X509Certificate } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { TLSSocket } from 'node:tls'
 import {
   authenticationMsMax,
   Channel,
   type Credentials,
+  certificateOf,
   dial,
   type MessageOf,
   ProtocolError,
@@ -28,6 +31,10 @@ export interface SessionOptions {
 /** A conversation with an agent that has accepted the password. Who opened it closes `channel`. */
 export interface AgentSession {
   channel: Channel
+  /** Of the channel, which owns it: for what is bound to this very connection. */
+  socket: TLSSocket
+  /** The certificate that the host has shown. */
+  certificate: X509Certificate
   welcome: MessageOf<'welcome'>
   /** Name and version of the agent. */
   software: string
@@ -49,6 +56,7 @@ const transient: ReadonlySet<ProtocolErrorCode> = new Set([
 export async function openSession(options: SessionOptions): Promise<AgentSession> {
   const { host, signal } = options
   const socket = await dialPatiently(options)
+  const certificate = certificateOf(socket)
   const channel = new Channel(socket, { signal })
   try {
     const name = options.serverName
@@ -63,7 +71,7 @@ export async function openSession(options: SessionOptions): Promise<AgentSession
     }
     await channel.send({ type: 'authenticate', password: host.password.reveal() })
     const welcome = await channel.receive(['welcome'], { timeoutMs: welcomeMsMax })
-    return { channel, welcome, software: hello.software }
+    return { channel, socket, certificate, welcome, software: hello.software }
   } catch (error) {
     await channel.fail(error)
     throw error

@@ -1,0 +1,136 @@
+import { X509Certificate } from 'node:crypto'
+import { channelBinding, digestOf, isIssuedBy, type MessageOf, type Trust } from '@central-backup/protocol'
+import { BackupError, CertificateError } from '../errors.ts'
+import {
+  type Authority,
+  findAuthority,
+  hostCertificatePath,
+  readAuthority,
+  readCertificate,
+  readEndorsements,
+  readServerTrust,
+  recordIssued,
+  replaceHostCertificate,
+} from '../pki/folder.ts'
+import { hostTrustOf, writeHostTrust } from '../pki/host-trust.ts'
+import { isRenewalDue } from '../pki/renewal.ts'
+import { renewHostCertificate, updateTrust } from '../session/keep-trust.ts'
+import type { AgentSession } from '../session/open-session.ts'
+
+/** When it is told that a certificate cannot be renewed, before it expires. */
+const warnedBeforeMs = 30 * 86_400_000
+
+export interface KeptTrust {
+  /** The host's new certificate, if it got one. */
+  renewed: X509Certificate | null
+  /** What was not done that should have been, as sentences for people. */
+  warnings: string[]
+}
+
+/**
+ * Brings a host up to date in a session, before its request: authorities and revocation lists that it lacks, and a new
+ * certificate where less than a third of the life of its own is left, or another authority issues now. That takes the
+ * authority's key; where it is kept elsewhere, the rest is done. What goes wrong here is no reason not to back the host
+ * up, so only a session that has ended throws, a `ProtocolError`.
+ */
+export async function keepHostTrust(
+  certs: string,
+  session: AgentSession,
+  host: string,
+  now: () => number,
+): Promise<KeptTrust> {
+  const kept: KeptTrust = { renewed: null, warnings: [] }
+  try {
+    await keepCopy(certs, host, session.certificate)
+    const trust = await readServerTrust(certs)
+    const isDue = isToBeRenewed(session.certificate, trust, now())
+    const authority = isDue ? await findAuthority(certs) : null
+    const endorsements = await readEndorsements(certs)
+    const hasNews = trust.lists.size > 0 || endorsements.length > 0
+    if (isDue && authority === null) warnOfEnd(kept, session.certificate, now())
+    if (!hasNews && authority === null) return kept
+    const { told, faults } = await updateTrust(session.channel, { trust, endorsements })
+    kept.warnings.push(...faults.map((fault) => `the host did not take what it should trust: ${fault}`))
+    const after = authority === null ? told : await renew(certs, session, host, authority, told, now(), kept)
+    await writeHostTrust(certs, host, hostTrustOf(after, now()))
+  } catch (error) {
+    if (!(error instanceof BackupError)) throw error
+    kept.warnings.push(`its certificate and what it trusts were not looked after: ${error.message}`)
+  }
+  return kept
+}
+
+/**
+ * Gives a host a new certificate in a session, due or not. Throws `CertificateError` where the authority's key is not here,
+ * or the host did not take it.
+ */
+export async function renewHost(
+  certs: string,
+  session: AgentSession,
+  host: string,
+  now: () => number,
+): Promise<X509Certificate> {
+  const authority = await readAuthority(certs)
+  await keepCopy(certs, host, session.certificate)
+  const source = { trust: await readServerTrust(certs), endorsements: await readEndorsements(certs) }
+  const { told, faults } = await updateTrust(session.channel, source)
+  const kept: KeptTrust = { renewed: null, warnings: faults }
+  const after = await renew(certs, session, host, authority, told, now(), kept)
+  await writeHostTrust(certs, host, hostTrustOf(after, now()))
+  if (kept.renewed !== null) return kept.renewed
+  throw new CertificateError('certificate-unusable', kept.warnings.join('; ') || 'the host did not take it')
+}
+
+/** What a host shows is its certificate, whatever was believed here. */
+async function keepCopy(certs: string, host: string, certificate: X509Certificate): Promise<void> {
+  const known = await readCertificate(hostCertificatePath(certs, host))
+  if (known?.raw.equals(certificate.raw)) return
+  await recordIssued(certs, certificate.toString())
+  if (known !== null) await recordIssued(certs, known.toString())
+  await replaceHostCertificate(certs, host, certificate.toString())
+}
+
+function isToBeRenewed(certificate: X509Certificate, { authorities }: Trust, nowMs: number): boolean {
+  return isRenewalDue(certificate, nowMs) || !isIssuedBy(certificate, authorities[0]!)
+}
+
+function warnOfEnd({ warnings }: KeptTrust, certificate: X509Certificate, nowMs: number): void {
+  const leftMs = certificate.validToDate.getTime() - nowMs
+  if (leftMs > warnedBeforeMs) return
+  const days = Math.floor(leftMs / 86_400_000)
+  warnings.push(
+    `its certificate expires in ${days} days, and ca.key is not here: put it back, and the next run renews it`,
+  )
+}
+
+async function renew(
+  certs: string,
+  { channel, socket }: AgentSession,
+  host: string,
+  authority: Authority,
+  told: MessageOf<'trusted'>,
+  nowMs: number,
+  kept: KeptTrust,
+): Promise<MessageOf<'trusted'>> {
+  // Only a renewal needs the library that signs, which takes longer to load than the rest of a session.
+  const { requireAuthority } = await import('../pki/certificate.ts')
+  const { issueHostCertificate } = await import('../pki/certificate-request.ts')
+  await requireAuthority(authority, nowMs)
+  const issuing = digestOf(new X509Certificate(authority.certificate))
+  if (!told.authorities.some((one) => one.equals(issuing))) {
+    kept.warnings.push('its certificate is not renewed: it does not trust the authority that issues now')
+    return told
+  }
+  const binding = channelBinding(socket)
+  const { certificate, told: after } = await renewHostCertificate(channel, async (request) => {
+    const pem = await issueHostCertificate(authority, host, request, binding, nowMs)
+    await recordIssued(certs, pem)
+    return new X509Certificate(pem)
+  })
+  if (after.fault !== undefined) kept.warnings.push(`its certificate was not renewed: ${after.fault}`)
+  if (certificate !== null) {
+    kept.renewed = certificate
+    await replaceHostCertificate(certs, host, certificate.toString())
+  }
+  return after
+}
