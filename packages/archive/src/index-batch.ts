@@ -1,4 +1,12 @@
+import {
+  ArchiveTable,
+  archiveBytesMax,
+  checkArchiveName,
+  readArchiveNames,
+  writeArchiveNames,
+} from './archive-table.ts'
 import type { ArchiveEnd, ArchiveHeader, Entry, Gone } from './entry.ts'
+import { checkEntryLimits } from './entry-limits.ts'
 import { ArchiveError } from './errors.ts'
 import {
   endBytesMax,
@@ -9,18 +17,7 @@ import {
   writeEnd,
   writeHeader,
 } from './index-header.ts'
-import {
-  ArchiveTable,
-  archiveBytesMax,
-  checkArchiveName,
-  checkEntryLimits,
-  type IndexKind,
-  readArchiveNames,
-  readRow,
-  rowBytesMax,
-  writeArchiveNames,
-  writeRow,
-} from './index-row.ts'
+import { type IndexKind, readRow, rowBytesMax, writeRow } from './index-row.ts'
 import { batchArchivesMax, indexBatchBytesMax, tarBytesMax } from './limits.ts'
 import { MsgpackReader, MsgpackWriter } from './msgpack.ts'
 import { type BytePath, comparePaths, isSafePath, pathBytesMax, quotePath } from './path.ts'

@@ -1,3 +1,4 @@
+import { checkArchiveName, readArchiveName } from './archive-table.ts'
 import {
   type ArchiveEnd,
   type ArchiveHeader,
@@ -7,7 +8,6 @@ import {
   type RunKind,
 } from './entry.ts'
 import { ArchiveError } from './errors.ts'
-import { checkArchiveName, readArchiveName } from './index-row.ts'
 import { headerArchivesMax, headerPatternsBytesMax, headerPatternsMax, headerTextBytesMax } from './limits.ts'
 import type { MsgpackReader, MsgpackWriter } from './msgpack.ts'
 import { type BytePath, bytesFromText, textFromBytes } from './path.ts'

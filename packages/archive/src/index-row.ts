@@ -1,8 +1,6 @@
+import type { ArchiveTable } from './archive-table.ts'
 import { type Entry, type EntryType, type Extent, entryTypes, inodeFlagsMask, storedBytes } from './entry.ts'
-import { ArchiveError } from './errors.ts'
 import {
-  archiveNameBytesMax,
-  batchArchivesMax,
   deviceNumberMax,
   extentsMax,
   fileBytesMax,
@@ -14,14 +12,7 @@ import {
   xattrsMax,
 } from './limits.ts'
 import type { MsgpackReader, MsgpackWriter } from './msgpack.ts'
-import {
-  type BytePath,
-  comparePaths,
-  isSafePath,
-  linkTargetBytesMax,
-  pathBytesMax,
-  quotePath,
-} from './path.ts'
+import { type BytePath, comparePaths, isSafePath, linkTargetBytesMax, pathBytesMax } from './path.ts'
 import { tarBlockBytes } from './tar-header.ts'
 
 /** One entry as a row of an index batch: an array with a fixed place for each field (docs/archive-format.md). */
@@ -39,50 +30,6 @@ const ancestorMark = 2
 const sparseMark = 4
 const mountPointMark = 8
 const marksMax = changedWhileReadMark | ancestorMark | sparseMark | mountPointMark
-
-const noNames: ReadonlySet<string> = new Set()
-
-/** Other archives that the extents of one batch point into; an archive's number is its place, counted from 1. */
-export class ArchiveTable {
-  readonly names: string[] = []
-  readonly #numbers = new Map<string, number>()
-  /** At least what `writeArchiveNames` writes for them. */
-  bytes = 0
-
-  /** Archives that the entry points into and that have no number yet. */
-  missingFrom(extents: readonly Extent[]): ReadonlySet<string> {
-    let missing: Set<string> | undefined
-    for (let i = 0; i < extents.length; i++) {
-      const { archive } = extents[i]!
-      if (archive === null || this.#numbers.has(archive)) continue
-      missing ??= new Set()
-      missing.add(archive)
-    }
-    return missing ?? noNames
-  }
-
-  numberOf(archive: string | null): number {
-    if (archive === null) return 0
-    let number = this.#numbers.get(archive)
-    if (number === undefined) {
-      number = this.names.push(archive)
-      this.#numbers.set(archive, number)
-      this.bytes += archiveBytesMax(archive)
-    }
-    return number
-  }
-
-  clear(): void {
-    this.names.length = 0
-    this.#numbers.clear()
-    this.bytes = 0
-  }
-}
-
-/** At least what `writeArchiveNames` writes for one name. */
-export function archiveBytesMax(name: string): number {
-  return name.length + 5
-}
 
 /** At least what `writeRow` writes for the entry. */
 export function rowBytesMax(entry: Entry): number {
@@ -160,49 +107,6 @@ function writeExtents(writer: MsgpackWriter, extents: readonly Extent[], archive
     writer.integer(extent.offset)
     writer.integer(extent.length)
   }
-}
-
-/** Throws an `ArchiveError` (`entry-limit`) where a reader would refuse the lengths of the entry. */
-export function checkEntryLimits(entry: Entry): void {
-  if (entry.path.length > pathBytesMax) throw overLimit(entry, 'its path', entry.path.length, pathBytesMax)
-  const targetMax = entry.type === 'hardlink' ? pathBytesMax : linkTargetBytesMax
-  if (entry.target !== null && entry.target.length > targetMax) {
-    throw overLimit(entry, 'the target of the link', entry.target.length, targetMax)
-  }
-  if (entry.size > fileBytesMax) throw overLimit(entry, 'its size', entry.size, fileBytesMax)
-  if (entry.type === 'file' && storedBytes(entry) > tarBytesMax) {
-    throw overLimit(entry, 'what is stored of its content', storedBytes(entry), tarBytesMax)
-  }
-  const ownerBytes = Math.max(entry.user.length, entry.group.length)
-  if (ownerBytes > ownerNameBytesMax) {
-    throw overLimit(entry, 'the name of its owner', ownerBytes, ownerNameBytesMax)
-  }
-  if (entry.extents.length > extentsMax) {
-    throw overLimit(entry, 'the number of its pieces', entry.extents.length, extentsMax)
-  }
-  if (entry.xattrs !== null) checkXattrLimits(entry, entry.xattrs)
-}
-
-function checkXattrLimits(entry: Entry, xattrs: ReadonlyMap<string, Uint8Array>): void {
-  let bytes = 0
-  for (const [name, value] of xattrs) {
-    if (name.length > xattrNameBytesMax) {
-      throw overLimit(entry, 'the name of an extended attribute', name.length, xattrNameBytesMax)
-    }
-    bytes += name.length + value.length
-  }
-  if (xattrs.size > xattrsMax) {
-    throw overLimit(entry, 'the number of extended attributes', xattrs.size, xattrsMax)
-  }
-  if (bytes > xattrsBytesMax) throw overLimit(entry, 'the size of extended attributes', bytes, xattrsBytesMax)
-}
-
-function overLimit(entry: Entry, what: string, found: number, max: number): ArchiveError {
-  const path = quotePath(entry.path)
-  return new ArchiveError(
-    'entry-limit',
-    `${path} does not fit into an archive: ${what} is ${found}, at most ${max}`,
-  )
 }
 
 /** What may stand in a row: `listing` is an index without content, as a dry run makes it. */
@@ -385,30 +289,3 @@ function readExtents(reader: MsgpackReader, archives: readonly string[]): readon
 }
 
 const noExtents: readonly Extent[] = []
-
-/** What the name of an archive looks like: a file name that can be nothing else. */
-const archiveName = /^[0-9A-Za-z][0-9A-Za-z._-]*$/
-
-/** Throws an `ArchiveError` (`entry-limit`) for what cannot be the file name of an archive. */
-export function checkArchiveName(name: string): void {
-  if (archiveName.test(name) && name.length <= archiveNameBytesMax) return
-  throw new ArchiveError('entry-limit', `${JSON.stringify(name)} cannot be the name of an archive`)
-}
-
-export function writeArchiveNames(writer: MsgpackWriter, names: readonly string[]): void {
-  writer.array(names.length)
-  for (const name of names) writer.text(name)
-}
-
-export function readArchiveNames(reader: MsgpackReader): string[] {
-  const count = reader.array(batchArchivesMax, 'archives')
-  const names: string[] = []
-  for (let i = 0; i < count; i++) names.push(readArchiveName(reader, 'archive name'))
-  return names
-}
-
-export function readArchiveName(reader: MsgpackReader, what: string): string {
-  const name = reader.text(archiveNameBytesMax, what)
-  if (archiveName.test(name)) return name
-  throw reader.error(`${what}: letters, digits, dots, hyphens and underscores expected`)
-}

@@ -3,6 +3,7 @@ export { type ArchiveName, formatArchiveName, parseArchiveName, parsePartialName
 export * from './assembly.ts'
 export { type Finish, planFinish } from './broken-archive.ts'
 export * from './entry.ts'
+export { checkEntryLimits } from './entry-limits.ts'
 export * from './errors.ts'
 export {
   compressFrame,
@@ -21,7 +22,7 @@ export {
   IndexBatchEncoder,
   IndexSequence,
 } from './index-batch.ts'
-export { checkEntryLimits, type IndexKind } from './index-row.ts'
+export type { IndexKind } from './index-row.ts'
 export * from './limits.ts'
 export { MemberCheck } from './member-check.ts'
 export { exitNow, releaseFreeMemory } from './native/libc.ts'

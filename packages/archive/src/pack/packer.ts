@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { type ArchiveEnd, type Counts, type Entry, type EntryType, noCounts, storedBytes } from '../entry.ts'
+import { checkEntryLimits } from '../entry-limits.ts'
 import { ArchiveError } from '../errors.ts'
-import { checkEntryLimits } from '../index-row.ts'
 import {
   close,
   describeErrno,
