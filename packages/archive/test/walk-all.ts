@@ -1,6 +1,7 @@
 import type { BytePath, LeftOutReason, Root, RootRules } from '../src/index.ts'
 import type { Boundary } from '../src/pack/boundary.ts'
-import { type Found, type Visitor, type WalkProblem, walk } from '../src/pack/walk.ts'
+import type { Found, Visitor, WalkProblem } from '../src/pack/visitor.ts'
+import { walk } from '../src/pack/walk.ts'
 import type { PackingFolder } from './packing-folder.ts'
 
 export interface Walked {

@@ -1,7 +1,7 @@
 import { isInMemory, type Mount } from '../native/mounts.ts'
 import { type BytePath, quotePath } from '../path.ts'
 import type { LeftOutReason } from './left-out.ts'
-import type { PackWarning } from './packer.ts'
+import type { PackWarning } from './sinks.ts'
 
 /** Mounts that the warning names; the others are counted. */
 const namedMax = 10

@@ -16,9 +16,10 @@ import { FreeBlocks } from './block-memory.ts'
 import { BlockWriter } from './block-writer.ts'
 import { PackingCancelled } from './file-content.ts'
 import { IndexWriter } from './index-writer.ts'
-import { outcomeOf, type PackWarning, packSelection } from './packer.ts'
+import { outcomeOf, packSelection } from './packer.ts'
 import type { Selection } from './rules.ts'
 import { SharedState } from './shared-state.ts'
+import type { PackWarning } from './sinks.ts'
 
 export interface PackerRequest {
   selection: Selection

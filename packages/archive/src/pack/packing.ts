@@ -4,10 +4,10 @@ import { ArchiveError } from '../errors.ts'
 import { type BytePath, textFromBytes } from '../path.ts'
 import { type BlockRoom, FreeBlocks } from './block-memory.ts'
 import type { CompressorPool } from './compressor-pool.ts'
-import type { PackWarning } from './packer.ts'
 import type { PackerMessage, PackerRequest } from './packer-worker.ts'
 import type { Selection } from './rules.ts'
 import { SharedState } from './shared-state.ts'
+import type { PackWarning } from './sinks.ts'
 
 export interface PackingOptions {
   selection: Selection

@@ -15,63 +15,10 @@ import { Boundary, type Stop } from './boundary.ts'
 import { noVerdict, type Verdict } from './exclusion.ts'
 import { findMark } from './folder-marks.ts'
 import type { LeftOutReason } from './left-out.ts'
+import { type Level, OpenFolders } from './open-folders.ts'
 import { type Branch, branchesOf } from './root-tree.ts'
 import { RuleBook, type Rules, type Selection } from './rules.ts'
-
-/** An object that the walk has found. Valid during the call of `visit` only: buffers and `status` are reused. */
-export interface Found {
-  path: BytePath
-  /** Descriptor of the folder it lies in, and its name there, for calls relative to it. */
-  directory: number
-  name: Buffer
-  status: FileStatus
-  /** It was not selected itself, but something below it was. */
-  ancestor: boolean
-  /**
-   * A folder that is not gone into, as another file system begins there: no more may be asked of it than `status` tells,
-   * since that one may hang.
-   */
-  sealed: boolean
-  /** A folder on which another file system is mounted. */
-  mountPoint: boolean
-}
-
-/** What happened to a path that could not be packed as it should. */
-export type WalkProblem = 'vanished' | 'unreadable'
-
-export interface Visitor {
-  /** Called before anything is done with a path that may block. Throws to end the walk. */
-  approach(path: BytePath): void
-  visit(found: Found): void
-  /** `message` says what failed and why. */
-  problem(kind: WalkProblem, path: BytePath, message: string): void
-  /**
-   * An object is left out by a rule; or, where it was visited, what lies in it. `detail` says by which one. Called where
-   * the leaving out begins, not again for what is below. Of a mount, `mount` is what the kernel knows of it.
-   */
-  leftOut(path: BytePath, reason: LeftOutReason, detail: () => string, mount: Mount | null): void
-}
-
-/** A folder that is being walked. */
-interface Level {
-  path: BytePath
-  /** -1 while it is closed because the tree is too deep to keep all open. */
-  fd: number
-  dev: number
-  ino: number | bigint
-  mountId: number
-  names: readonly BytePath[]
-  next: number
-  /** Roots at and below this folder, if any. */
-  branch: Branch | null
-  /** What its names are judged by; `null` where only those are taken that lead to a root. */
-  rules: Rules | null
-  verdict: Verdict
-  /** What is mounted right in it. */
-  points: ReadonlyMap<BytePath, Mount> | null
-  /** It is left out, and visited only once something in it turns out to be taken back. */
-  pending: boolean
-}
+import type { Visitor } from './visitor.ts'
 
 /** A name of a folder, and what is known of it. */
 interface Place {
@@ -88,9 +35,6 @@ interface Place {
   mountPoint: boolean
   isDirectory: boolean
 }
-
-/** Folders kept open at once: deeper trees have their upper folders closed and opened again on the way back. */
-const openLevelsMax = 128
 
 const top = '' as BytePath
 
@@ -114,7 +58,7 @@ class TreeWalk {
   readonly #book: RuleBook
   readonly #visitor: Visitor
   readonly #boundary: Boundary
-  readonly #levels: Level[] = []
+  readonly #folders: OpenFolders
   readonly #name = Buffer.alloc(256)
   readonly #status = new FileStatus()
   readonly #pendingStatus = new FileStatus()
@@ -125,6 +69,10 @@ class TreeWalk {
     this.#book = book
     this.#visitor = visitor
     this.#boundary = boundary
+    this.#folders = new OpenFolders(({ path }, namesLeft) => {
+      const message = `folders were moved while they were read; ${namesLeft} names were left out`
+      visitor.problem('unreadable', path, message)
+    })
   }
 
   run(branch: Branch): void {
@@ -133,16 +81,15 @@ class TreeWalk {
     this.#status.ofDescriptor(fd)
     const rules = branch.root?.recursive === true ? this.#book.of(branch.root) : null
     this.#push({ path: top, fd, branch, rules, verdict: noVerdict, named: true, pending: false })
-    for (let level = this.#levels.at(-1); level !== undefined; level = this.#levels.at(-1)) {
+    for (let level = this.#folders.last; level !== undefined; level = this.#folders.last) {
       const name = level.names[level.next++]
-      if (name === undefined) this.#pop()
-      else this.#step(level, name)
+      if (name !== undefined) this.#step(level, name)
+      else if (this.#folders.pop().pending) this.#pending--
     }
   }
 
   close(): void {
-    for (const level of this.#levels) if (level.fd >= 0) close(level.fd)
-    this.#levels.length = 0
+    this.#folders.close()
   }
 
   /** One name of a folder: tells of it, and goes into it where it is a folder. */
@@ -308,7 +255,7 @@ class TreeWalk {
 
   /** Visits the folders that were left out and hold what is to be visited now. All of them are open. */
   #visitPending(): void {
-    for (const [at, level] of this.#levels.entries()) {
+    for (const { level, above } of this.#folders.fromRoot()) {
       if (!level.pending) continue
       level.pending = false
       const name = level.path.slice(level.path.lastIndexOf('/') + 1) as BytePath
@@ -316,8 +263,7 @@ class TreeWalk {
       const failure = status.ofDescriptor(level.fd)
       if (failure < 0) this.#failed(level.path, 'cannot look at it', failure)
       else {
-        const directory = this.#levels[at - 1]!.fd
-        const found = { path: level.path, directory, name: cName(name), status, ancestor: true }
+        const found = { path: level.path, directory: above.fd, name: cName(name), status, ancestor: true }
         this.#visitor.visit({ ...found, sealed: false, mountPoint: false })
       }
     }
@@ -366,7 +312,7 @@ class TreeWalk {
     if (mark !== null) names = names.filter((name) => name === mark.name || branch?.children.has(name))
     const points = this.#boundary.pointsIn(path, mountId)
     const { verdict, pending } = opened
-    this.#levels.push({
+    this.#folders.push({
       path,
       fd,
       dev,
@@ -382,12 +328,9 @@ class TreeWalk {
     })
     if (pending) this.#pending++
     if (mark !== null) this.#tellLeftOut(path, mark.reason, () => mark.detail)
-    const tooDeep = this.#levels[this.#levels.length - 1 - openLevelsMax]
-    if (tooDeep !== undefined && tooDeep.fd >= 0) {
-      if (this.#pending > 0) this.#visitPending()
-      close(tooDeep.fd)
-      tooDeep.fd = -1
-    }
+    if (this.#folders.tooFarAbove === null) return
+    if (this.#pending > 0) this.#visitPending()
+    this.#folders.closeTooFarAbove()
   }
 
   /** A path that was named and is not in the list of its folder would otherwise be passed over without a word. */
@@ -397,38 +340,6 @@ class TreeWalk {
       if (!present.has(name))
         this.#visitor.problem('vanished', joinPath(folder, name), 'it was there when the paths were selected')
     }
-  }
-
-  #pop(): void {
-    const level = this.#levels.pop()!
-    if (level.pending) this.#pending--
-    const parent = this.#levels.at(-1)
-    if (parent !== undefined && parent.fd < 0) this.#reopen(parent, level.fd)
-    close(level.fd)
-  }
-
-  /** Opens a folder again from the one below it, unless that was moved to another place meanwhile. */
-  #reopen(parent: Level, child: number): void {
-    const fd = openDirectoryAt(child, cName('..' as BytePath))
-    if (
-      fd >= 0 &&
-      this.#status.ofDescriptor(fd) === 0 &&
-      this.#status.ino === parent.ino &&
-      this.#status.dev === parent.dev
-    ) {
-      parent.fd = fd
-      return
-    }
-    if (fd >= 0) close(fd)
-    const left = parent.names.length - parent.next
-    this.#visitor.problem(
-      'unreadable',
-      parent.path,
-      `folders were moved while they were read; ${left} names were left out`,
-    )
-    // Nothing more is looked up in it; the descriptor is a stand-in that #pop closes.
-    parent.next = parent.names.length
-    parent.fd = openDirectoryAt(child, cName('.' as BytePath))
   }
 
   #failed(path: BytePath, what: string, negativeErrno: number): void {
