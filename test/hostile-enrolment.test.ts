@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { generateKeyPairSync, sign, webcrypto, X509Certificate } from 'node:crypto'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -296,23 +296,56 @@ test('wherever the line is cut, running the same line again enrols the host', as
   assert.ok(ends.has('connection-lost') && ends.has('confirmed false'), [...ends].join())
 })
 
-test('whatever an enrolment that was cut off has left on the server is completed for the same key, and for no other', async () => {
-  const secret = createEnrolmentCode()
-  const key = createHostKey()
-  let hostKey = key
-  await using fake = await FakeHost.start(async (channel, binding) => {
+/** A host of the test's own that lets itself be enrolled, again and again. */
+function startWilling(secret: Buffer, key: () => string): Promise<FakeHost> {
+  return FakeHost.start(async (channel, binding) => {
     await proveAsHost(channel, binding, secret)
-    await channel.send({
-      type: 'enrolment-request',
-      ...requestCertificate(hostKey, binding),
-      atMs: Date.now(),
-    })
+    await channel.send({ type: 'enrolment-request', ...requestCertificate(key(), binding), atMs: Date.now() })
     await channel.receive(['enrolment-grant'])
     await channel.send({ type: 'enrolment-ready' })
     await channel.receive(['enrolment-done'])
     await channel.send({ type: 'enrolment-end' })
     await channel.close()
   })
+}
+
+test('a host that was set up anew takes the place of the one before only where that is said', async () => {
+  const secret = createEnrolmentCode()
+  let key = createHostKey()
+  await using fake = await startWilling(secret, () => key)
+  const enroll = (replaces = false) => enrollInProcess(site, 'anew', fake.port, secret, replaces)
+  const read = (path: string) => readFileSync(join(site.home, path), 'utf8')
+  await assert.rejects(enroll(true), { code: 'usage', message: /no host anew/ })
+  assert.equal((await enroll()).replacedSerial, null)
+  const module = read('hosts/anew.ts')
+  const [password, certificate] = [read('secrets/anew'), read('certs/hosts/anew.crt')]
+  key = createHostKey()
+  await assert.rejects(enroll(), { code: 'already-exists', hint: /--replace/ })
+  assert.deepEqual([read('secrets/anew'), read('certs/hosts/anew.crt')], [password, certificate])
+  const replaced = await enroll(true)
+  assert.ok(replaced.wasKnown)
+  assert.equal(replaced.replacedSerial, new X509Certificate(certificate).serialNumber)
+  assert.equal(read('hosts/anew.ts'), module)
+  assert.ok(read('secrets/anew') !== password && read('certs/hosts/anew.crt') !== certificate)
+  // Cut off between the two: the new certificate is there, and the old password.
+  writeFileSync(join(site.home, 'secrets/anew'), password)
+  assert.ok((await enroll()).wasKnown)
+  assert.equal(read('secrets/anew'), password)
+  // Every certificate that was made can be revoked.
+  const issued = readdirSync(join(site.home, 'certs/issued')).map((name) => read(`certs/issued/${name}`))
+  for (const one of [certificate, read('certs/hosts/anew.crt')]) assert.ok(issued.includes(one))
+  writeFileSync(
+    join(site.home, 'hosts/anew.ts'),
+    module.replace(/password: .*/, "password: 'elsewhere and long',"),
+  )
+  await assert.rejects(enroll(true), { code: 'usage', message: /does not take its password from/ })
+})
+
+test('whatever an enrolment that was cut off has left on the server is completed for the same key, and for no other', async () => {
+  const secret = createEnrolmentCode()
+  const key = createHostKey()
+  let hostKey = key
+  await using fake = await startWilling(secret, () => hostKey)
   const enroll = () => enrollInProcess(site, 'left', fake.port, secret)
   assert.equal((await enroll()).wasKnown, false)
   const at = (path: string) => join(site.home, path)

@@ -106,10 +106,11 @@ export async function enrollInProcess(
   name: string,
   port: number,
   secret: Buffer,
+  replaces = false,
 ): Promise<EnrolledHost> {
-  const { settings } = await loadConfiguration(site.home, { environment: {}, uid: process.geteuid!() })
+  const configuration = await loadConfiguration(site.home, { environment: {}, uid: process.geteuid!() })
   const request = { name, address: '127.0.0.1', port, paths: ['/etc'], exclude: [] }
-  const plan = await planEnrollHost(settings, request)
+  const plan = await planEnrollHost(configuration, request, replaces)
   return enrollHost(plan, secret, { now: Date.now, signal: new AbortController().signal })
 }
 

@@ -10,6 +10,7 @@ import { untilSignal } from './signals.ts'
 interface Options {
   path?: string[]
   exclude?: string[]
+  replace?: boolean
 }
 
 /** A clock that is off by more is worth a word. */
@@ -30,14 +31,22 @@ export const hostEnrollCommand: CommandDefinition = {
         collect,
       )
       .option('--exclude <pattern>', 'what to leave out; repeatable', collect)
+      .option(
+        '--replace',
+        'for a host that is there, set up anew: another certificate and password, the same module',
+      )
     command.action(async (name: string, target: string, code: string | undefined, options: Options) => {
-      const { path: paths = [], exclude = [] } = options
+      const { path: paths = [], exclude = [], replace = false } = options
       // Other users can read the arguments of a process, as long as they are there.
       if (code !== undefined) process.title = 'backup-server host enroll'
+      if (replace && (paths.length > 0 || exclude.length > 0)) {
+        throw new UsageError(
+          'With --replace, the module stays as it is: --path and --exclude do not go with it',
+        )
+      }
       const request = { name, ...parseAddress(target), paths, exclude }
       const { enrollHost, planEnrollHost } = await import('../jobs/enroll-host.ts')
-      const { settings } = await invocation.loadConfiguration()
-      const plan = await planEnrollHost(settings, request)
+      const plan = await planEnrollHost(await invocation.loadConfiguration(), request, replace)
       const secret = readCode(code ?? (await readFirstLine(invocation)))
       using stop = untilSignal()
       const { now } = invocation.surroundings

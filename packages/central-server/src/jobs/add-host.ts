@@ -103,7 +103,13 @@ export async function applyAddHost(plan: AddHostPlan, nowMs: number): Promise<vo
     password,
   })
   if (!plan.bundleIsChosen) await makePrivateFolder(dirname(files.bundle))
-  await writeHost(plan, { certificate, password }, [{ path: files.bundle, content: bundle, mode: 0o600 }])
+  // For whoever wants to revoke it one day.
+  const issued = issuedPath(plan.certs, certificate)
+  await makePrivateFolder(dirname(issued))
+  await writeHost(plan, { certificate, password }, [
+    { path: issued, content: certificate, mode: 0o644 },
+    { path: files.bundle, content: bundle, mode: 0o600 },
+  ])
 }
 
 /** The password that a host will know the server by: 192 random bits. */
@@ -128,11 +134,7 @@ export async function writeHost(
 ): Promise<void> {
   const { certificate, password, module = true } = given
   const kept: NewFile[] = []
-  if (certificate !== undefined) {
-    // The first is for whoever wants to revoke it one day, the second to know when the host's expires.
-    for (const path of [issuedPath(host.certs, certificate), files.certificate])
-      kept.push({ path, content: certificate, mode: 0o644 })
-  }
+  if (certificate !== undefined) kept.push({ path: files.certificate, content: certificate, mode: 0o644 })
   if (password !== undefined) kept.push({ path: files.secret, content: `${password}\n`, mode: 0o600 })
   const last = module ? [{ path: files.module, content: hostText(host), mode: 0o644 }] : []
   const written: string[] = []
@@ -170,13 +172,17 @@ function requirePatterns(paths: readonly string[], exclude: readonly string[]): 
 }
 
 /** Throws `AlreadyExistsError` where one of the files is there. */
-export async function refuseExisting(files: readonly string[], name: string): Promise<void> {
+export async function refuseExisting(
+  files: readonly string[],
+  name: string,
+  hint = 'Nothing was written. Choose another name, or move these files away to add the host anew.',
+): Promise<void> {
   const there: string[] = []
   for (const file of files) {
     if (await isThere(file)) there.push(file)
   }
   if (there.length === 0) return
   throw new AlreadyExistsError(`There is a host ${name} already: ${there.join(', ')}`, {
-    hint: 'Nothing was written. Choose another name, or move these files away to add the host anew.',
+    hint,
   })
 }

@@ -1,18 +1,28 @@
 import { createPublicKey, X509Certificate } from 'node:crypto'
-import { lstat, readFile, unlink } from 'node:fs/promises'
+import { lstat, unlink } from 'node:fs/promises'
 import {
   type Channel,
   enrolmentClockMsMax,
   enrolmentStepMsMax,
   ProtocolError,
   readCertificates,
+  revokedSerials,
 } from '@central-backup/protocol'
-import type { ServerSettings } from '../config/settings.ts'
-import { AlreadyExistsError, BusyError } from '../errors.ts'
+import type { Host } from '../config/hosts.ts'
+import type { Configuration } from '../config/load.ts'
+import { AlreadyExistsError, BusyError, UsageError } from '../errors.ts'
 import { issueHostCertificate, requirePossession } from '../pki/certificate-request.ts'
+import {
+  readCertificate,
+  readIfThere,
+  readServerTrust,
+  recordIssued,
+  replaceHostCertificate,
+} from '../pki/folder.ts'
 import { findCertificateFaults } from '../pki/inspect.ts'
 import { type OpenEnrolment, openEnrolment } from '../session/open-enrolment.ts'
 import { withStorageErrors } from '../storage/failure.ts'
+import { replaceFile } from '../storage/replace-file.ts'
 import {
   createPassword,
   type HostPlan,
@@ -27,6 +37,8 @@ export interface EnrollHostPlan extends HostPlan {
   target: { address: string; port: number; connectTimeoutMs: number }
   /** What an enrolment that was cut off, or one that was not, has left of a host of that name; `null` for nothing. */
   left: LeftHost | null
+  /** It gets another certificate and password, whoever it was before, and keeps its module. */
+  replaces: boolean
   /** Files without content, which are of a crash between making and filling them, and count as not there. */
   empty: string[]
 }
@@ -40,8 +52,10 @@ interface LeftHost {
 }
 
 export interface EnrolledHost {
-  /** The host was known already, and its module stays as it is: an earlier enrolment of the same key was cut off. */
+  /** The host was known already, and its module stays as it is. */
   wasKnown: boolean
+  /** The serial number of the certificate that was replaced; `null` where none was. */
+  replacedSerial: string | null
   /** The host has said that it knows. If not, it is set up all the same. */
   isConfirmed: boolean
   /** How far the clock of the host is ahead of that of this server. */
@@ -49,17 +63,36 @@ export interface EnrolledHost {
 }
 
 /**
- * Checks all that enrolling a host needs before it is dialed, and changes nothing. Throws `UsageError`, `CertificateError`
- * where the authority's key is not there, and `AlreadyExistsError` for a host that is no enrolment's.
+ * Checks all that enrolling a host needs before it is dialed, and changes nothing. With `replaces`, the host has to be
+ * there. Throws `UsageError`, `CertificateError` where the authority's key is not there, and `AlreadyExistsError` for a host
+ * that is no enrolment's and is not to be replaced.
  */
 export async function planEnrollHost(
-  settings: ServerSettings,
+  { settings, hosts }: Pick<Configuration, 'settings' | 'hosts'>,
   request: HostRequest,
+  replaces: boolean,
 ): Promise<EnrollHostPlan> {
   const plan = await planHost(settings, request)
   const port = request.port ?? settings.defaults.port
   const target = { address: request.address, port, connectTimeoutMs: settings.connection.timeoutMs }
-  return { ...plan, target, ...(await findLeft(plan)) }
+  if (!replaces) return { ...plan, target, replaces, ...(await findLeft(plan)) }
+  await requireReplaceable(plan, hosts)
+  return { ...plan, target, replaces, left: null, empty: [] }
+}
+
+/** Its module stays, so it has to take the password from where the new one will be. */
+async function requireReplaceable({ name, files }: HostPlan, hosts: readonly Host[]): Promise<void> {
+  const host = hosts.find((one) => one.name === name)
+  if (host === undefined) {
+    throw new UsageError(`There is no host ${name} that could be replaced, or its module cannot be used`, {
+      hint: 'backup-server check --offline tells which. For a host that is new, leave --replace out.',
+    })
+  }
+  const secret = await readIfThere(files.secret)
+  if (secret !== null && secret.replace(/\n$/, '') === host.password.reveal()) return
+  throw new UsageError(`${files.module} does not take its password from ${files.secret}`, {
+    hint: `A new password is written there: set password: { file: '../secrets/${name}' } in the module first.`,
+  })
 }
 
 /**
@@ -75,9 +108,11 @@ export async function enrollHost(
   const enrolment = await openEnrolment({ ...plan.target, secret, signal })
   const { channel, hostMs } = enrolment
   const clockAheadMs = hostMs - now()
+  let replacedSerial: string | null
   try {
     requireClock(clockAheadMs)
-    const { certificate, password } = await decideGrant(plan, enrolment, now())
+    const granted = await decideGrant(plan, enrolment, now())
+    const { certificate, password } = granted
     await channel.send({
       type: 'enrolment-grant',
       name: plan.name,
@@ -86,39 +121,74 @@ export async function enrollHost(
       password,
     })
     await channel.receive(['enrolment-ready'], { timeoutMs: enrolmentStepMsMax })
-    const { left, empty } = plan
-    for (const file of empty) await removeEmpty(file)
-    await writeHost(plan, {
-      ...(left === null && { certificate }),
-      ...((left?.password ?? null) === null && { password }),
-      ...(left?.hasModule && { module: false }),
-    })
+    replacedSerial = plan.replaces ? await replaceHost(plan, granted) : null
+    if (!plan.replaces) await completeHost(plan, granted)
   } catch (error) {
     await channel.fail(error instanceof ProtocolError ? error : unfinished(error))
     throw error
   }
   const isConfirmed = await confirm(channel)
-  return { wasKnown: plan.left?.hasModule ?? false, isConfirmed, clockAheadMs }
+  const wasKnown = plan.replaces || (plan.left?.hasModule ?? false)
+  return { wasKnown, replacedSerial, isConfirmed, clockAheadMs }
+}
+
+interface Granted {
+  certificate: string
+  password: string
+}
+
+/** Writes what is not there. */
+async function completeHost(plan: EnrollHostPlan, { certificate, password }: Granted): Promise<void> {
+  const { left, empty } = plan
+  for (const file of empty) await removeEmpty(file)
+  await writeHost(plan, {
+    ...(left === null && { certificate }),
+    ...((left?.password ?? null) === null && { password }),
+    ...(left?.hasModule && { module: false }),
+  })
+}
+
+/**
+ * The certificate first: cut off after it, the host is one of the new key with the old password, and the next enrolment
+ * grants both of them again. Returns the serial number of the certificate that was there.
+ */
+async function replaceHost(
+  { name, certs, files }: EnrollHostPlan,
+  { certificate, password }: Granted,
+): Promise<string | null> {
+  const before = await readCertificate(files.certificate)
+  await replaceHostCertificate(certs, name, certificate)
+  await replaceFile(files.secret, `${password}\n`, 0o600)
+  return before?.serialNumber ?? null
 }
 
 /** A certificate for the key of the host, and a password; those that were granted before where it is the same key. */
 async function decideGrant(
-  { name, authority, left, files }: EnrollHostPlan,
+  { name, authority, certs, left, files }: EnrollHostPlan,
   { request, binding }: OpenEnrolment,
   nowMs: number,
-): Promise<{ certificate: string; password: string }> {
+): Promise<Granted> {
   requirePossession(request, binding)
   if (left === null) {
     const certificate = await issueHostCertificate(authority, name, request, binding, nowMs)
+    await recordIssued(certs, certificate)
     return { certificate, password: createPassword() }
   }
-  const pair = { certificate: left.certificate, key: null, authority: authority.trusted }
-  const faults = findCertificateFaults(pair, { role: 'host', name }, nowMs)
-  if (faults.length === 0 && isOfKey(left.certificate, request.publicKey)) {
+  if (isOfKey(left.certificate, request.publicKey) && (await isUsable(left.certificate, name, certs, nowMs)))
     return { certificate: left.certificate, password: left.password ?? createPassword() }
-  }
-  await refuseExisting(Object.values(files), name)
+  await refuseExisting(Object.values(files), name, replaceHint)
   throw new BusyError(`Somebody is removing the host ${name}`, { hint: 'Run the same line again.' })
+}
+
+const replaceHint =
+  'Nothing was written. If it is this machine, which was set up anew, run the line again with --replace: its module and its ' +
+  'backups stay. Else choose another name.'
+
+async function isUsable(certificate: string, name: string, certs: string, nowMs: number): Promise<boolean> {
+  const trust = await readServerTrust(certs)
+  const authority = trust.authorities.join('')
+  const faults = findCertificateFaults({ certificate, key: null, authority }, { role: 'host', name }, nowMs)
+  return faults.length === 0 && !revokedSerials(trust).has(new X509Certificate(certificate).serialNumber)
 }
 
 async function findLeft({ name, files }: HostPlan): Promise<Pick<EnrollHostPlan, 'left' | 'empty'>> {
@@ -136,20 +206,9 @@ async function findLeft({ name, files }: HostPlan): Promise<Pick<EnrollHostPlan,
   if (there.length === 0) return { left: null, empty }
   // Written in this order, so that anything else is of no enrolment that was cut off.
   const isInOrder = certificate !== null && isThere(certificate) && (isThere(secret) || !hasModule)
-  if (!isInOrder) await refuseExisting(there, name)
+  if (!isInOrder) await refuseExisting(there, name, replaceHint)
   const password = isThere(secret) ? secret!.replace(/\n$/, '') : null
   return { left: { certificate: certificate!, password, hasModule }, empty }
-}
-
-async function readIfThere(file: string): Promise<string | null> {
-  return withStorageErrors(`read ${file}`, async () => {
-    try {
-      return await readFile(file, 'utf8')
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-      throw error
-    }
-  })
 }
 
 /** Not what another process has written there in the meantime. */
@@ -161,8 +220,12 @@ async function removeEmpty(file: string): Promise<void> {
 }
 
 function isOfKey(certificate: string, publicKey: Buffer): boolean {
-  const own = createPublicKey(certificate).export({ type: 'spki', format: 'der' })
-  return own.equals(publicKey)
+  try {
+    return createPublicKey(certificate).export({ type: 'spki', format: 'der' }).equals(publicKey)
+  } catch {
+    // Something else than a certificate lies there.
+    return false
+  }
 }
 
 /** A host with a clock that is far off would not take its certificate, or take it for too long. */
