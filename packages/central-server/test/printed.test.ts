@@ -123,6 +123,31 @@ test('prune says what goes and why, what was packed anew, what was merged, and w
   )
 })
 
+test('verify finishes what a prune that was killed had begun, and finds no damage in it', async () => {
+  using made = await makePast()
+  const { past } = made
+  await run(made, ['prune'])
+  past.nowMs += (trashDays + 0.5) * 24 * hour
+  assert.match((await run(made, ['prune'])).stdout, /was packed anew, and took over/)
+  const { catalog } = past
+  const one = catalog.archivedRuns('web1').find(({ id }) => id === 3)!
+  // As it was when the new archive had just got its name.
+  const row = {
+    run: one.id,
+    digest: Buffer.from(one.archive!.digest),
+    archiveBytes: one.archive!.bytes,
+    storedBytes: 3,
+  }
+  catalog.transaction(() => {
+    catalog.statements.insertRepack.run({ ...row, absorbed: '[]' })
+    catalog.database.prepare('UPDATE runs SET digest = zeroblob(32) WHERE id = ?').run(one.id)
+  })
+  const { status, stdout } = await run(made, ['verify'])
+  assert.equal(status, 0)
+  assert.match(stdout, /all is well/)
+  assert.deepEqual(catalog.statements.repacks.all('web1'), [])
+})
+
 for (const [command, ...args] of [['verify'], ['export', 'web1'], ['restore', 'web1', '--target']]) {
   test(`${command} holds retention off while it reads, and not longer`, async () => {
     using made = await makePast()

@@ -1,7 +1,5 @@
 import type { Catalog } from './catalog.ts'
-
-/** Rows that are changed in one transaction: some tens of milliseconds. */
-const changedRowsMax = 10_000
+import { keyRanges } from './key-ranges.ts'
 
 /**
  * Forgets removed runs whose archives the run after them has taken over: what began or ended in one of them does so in that
@@ -16,9 +14,13 @@ export function absorbRuns(
 ): void {
   const { statements } = catalog
   if (absorbed.length > 0) {
-    const rows = { generation, run, absorbed: JSON.stringify(absorbed), limit: changedRowsMax }
-    while (catalog.transaction(() => statements.beginLater.run(rows).changes) > 0);
-    while (catalog.transaction(() => statements.endLater.run(rows).changes) > 0);
+    const runs = { run, absorbed: JSON.stringify(absorbed) }
+    for (const range of keyRanges(catalog, generation)) {
+      catalog.transaction(() => {
+        statements.beginLater.run({ ...range, ...runs })
+        statements.endLater.run({ ...range, ...runs })
+      })
+    }
   }
   catalog.durableTransaction(() => {
     for (const id of absorbed) statements.deleteRun.run(id)

@@ -1,7 +1,5 @@
 import type { Catalog, Run } from './catalog.ts'
-
-/** Rows that are removed in one transaction: some tens of milliseconds. */
-const purgedRowsMax = 10_000
+import { keyRanges } from './key-ranges.ts'
 
 /**
  * Takes a run out of what people see, and removes the versions that no other run has. Its archive may be needed on: by
@@ -15,15 +13,14 @@ export function removeRun(catalog: Catalog, run: Pick<Run, 'id' | 'generation'>,
 /** Removes the versions of a generation that stand only in runs that were removed. */
 export function purgeRemoved(catalog: Catalog, { generation }: Pick<Run, 'generation'>): void {
   const { unusedVersions, inheritEnd, deleteVersion } = catalog.statements
-  const purge = () => {
-    const rows = unusedVersions.all({ generation, limit: purgedRowsMax })
-    for (const row of rows) {
-      inheritEnd.run(row)
-      deleteVersion.run(row)
-    }
-    return rows.length
+  for (const range of keyRanges(catalog, generation)) {
+    catalog.transaction(() => {
+      for (const row of unusedVersions.all(range)) {
+        inheritEnd.run(row)
+        deleteVersion.run(row)
+      }
+    })
   }
-  while (catalog.transaction(purge) === purgedRowsMax);
 }
 
 /**
@@ -41,8 +38,8 @@ export function forgetUnneededRuns(catalog: Catalog, host: string): string[] {
   // A crash in between leaves runs that are forgotten the next time, and that nobody sees.
   for (const [generation, run] of first) {
     purgeRemoved(catalog, { generation })
-    const rows = { generation, run, limit: purgedRowsMax }
-    while (catalog.transaction(() => statements.endNoMore.run(rows).changes) > 0);
+    for (const range of keyRanges(catalog, generation))
+      catalog.transaction(() => statements.endNoMore.run({ ...range, run }))
   }
   return catalog.durableTransaction(() => {
     const runs = statements.unneededRuns.all(host)

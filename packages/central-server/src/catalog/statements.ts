@@ -60,6 +60,15 @@ const versionColumns = [
   ...['content_run', 'content_offset', 'stored_size', 'content_pieces', 'marks'],
 ]
 
+/** Rows of a generation from a key on and before another. */
+export interface KeyRange {
+  generation: number
+  from: Buffer
+  end: Buffer
+}
+
+const inRange = 'generation = :generation AND path >= :from AND path < :end'
+
 export type Statements = ReturnType<typeof prepareStatements>
 
 export function prepareStatements(database: Database.Database) {
@@ -217,16 +226,26 @@ export function prepareStatements(database: Database.Database) {
          (SELECT digest, archive_bytes, stored_bytes FROM repacks WHERE run_id = runs.id) WHERE id = ?`,
     ),
     deleteRepack: database.prepare<[run: number]>('DELETE FROM repacks WHERE run_id = ?'),
+    /** The key that so many rows of a generation stand before, from a key on. */
+    keyAfterRows: database
+      .prepare<[{ generation: number; from: Buffer; rows: number }], Buffer>(
+        `SELECT path FROM versions WHERE generation = :generation AND path >= :from
+         ORDER BY path, first_run LIMIT 1 OFFSET :rows`,
+      )
+      .pluck(),
+    keyAfter: database
+      .prepare<[{ generation: number; from: Buffer }], Buffer>(
+        'SELECT path FROM versions WHERE generation = :generation AND path > :from ORDER BY path LIMIT 1',
+      )
+      .pluck(),
     /** Versions that begin or end in one of the runs do so in another that follows them at once. `absorbed`: JSON list. */
-    beginLater: database.prepare<[{ generation: number; run: number; absorbed: string; limit: number }]>(
-      `UPDATE versions SET first_run = :run WHERE generation = :generation AND (path, first_run) IN (
-         SELECT path, first_run FROM versions WHERE generation = :generation
-           AND first_run IN (SELECT value FROM json_each(:absorbed)) LIMIT :limit)`,
+    beginLater: database.prepare<[KeyRange & { run: number; absorbed: string }]>(
+      `UPDATE versions SET first_run = :run WHERE ${inRange}
+       AND first_run IN (SELECT value FROM json_each(:absorbed))`,
     ),
-    endLater: database.prepare<[{ generation: number; run: number; absorbed: string; limit: number }]>(
-      `UPDATE versions SET end_run = :run WHERE generation = :generation AND (path, first_run) IN (
-         SELECT path, first_run FROM versions WHERE generation = :generation
-           AND end_run IN (SELECT value FROM json_each(:absorbed)) LIMIT :limit)`,
+    endLater: database.prepare<[KeyRange & { run: number; absorbed: string }]>(
+      `UPDATE versions SET end_run = :run WHERE ${inRange}
+       AND end_run IN (SELECT value FROM json_each(:absorbed))`,
     ),
     /** Runs among some in which objects with several names began. `runs`: JSON list. */
     runsOfLinks: database
@@ -254,9 +273,8 @@ export function prepareStatements(database: Database.Database) {
            AND other.archive IS NOT NULL AND other.removed_at_ms IS NULL)`,
     ),
     /** What ended in a run that is forgotten still stands in the last one that is left. */
-    endNoMore: database.prepare<[{ generation: number; run: number; limit: number }]>(
-      `UPDATE versions SET end_run = NULL, end_reason = NULL WHERE generation = :generation AND (path, first_run) IN (
-         SELECT path, first_run FROM versions WHERE generation = :generation AND end_run >= :run LIMIT :limit)`,
+    endNoMore: database.prepare<[KeyRange & { run: number }]>(
+      `UPDATE versions SET end_run = NULL, end_reason = NULL WHERE ${inRange} AND end_run >= :run`,
     ),
     deleteRun: database.prepare<[id: number]>('DELETE FROM runs WHERE id = ?'),
 
@@ -265,7 +283,7 @@ export function prepareStatements(database: Database.Database) {
     ),
     /** Versions of a generation that stand in none of its runs which have an archive. */
     unusedVersions: database.prepare<
-      [{ generation: number; limit: number }],
+      [KeyRange],
       {
         generation: number
         path: Buffer
@@ -275,10 +293,9 @@ export function prepareStatements(database: Database.Database) {
       }
     >(
       `SELECT generation, path, first_run, end_run, end_reason FROM versions AS version
-       WHERE generation = :generation AND NOT EXISTS (
+       WHERE ${inRange} AND NOT EXISTS (
          SELECT 1 FROM runs WHERE runs.generation = :generation AND archive IS NOT NULL AND removed_at_ms IS NULL
-           AND runs.id >= version.first_run AND (version.end_run IS NULL OR runs.id < version.end_run))
-       LIMIT :limit`,
+           AND runs.id >= version.first_run AND (version.end_run IS NULL OR runs.id < version.end_run))`,
     ),
     /** The version that one which is removed had replaced ends where that did: nothing that is seen lies between. */
     inheritEnd: database.prepare<

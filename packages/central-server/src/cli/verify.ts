@@ -2,6 +2,7 @@ import { Catalog } from '../catalog/catalog.ts'
 import { holdForReading } from '../catalog/read-lease.ts'
 import { UsageError } from '../errors.ts'
 import { exitCodes } from '../exit-codes.ts'
+import { settleRepacks } from '../jobs/repack.ts'
 import { type Damage, verify } from '../jobs/verify.ts'
 import { openRepository } from '../storage/repository.ts'
 import type { CommandDefinition } from './command.ts'
@@ -27,6 +28,7 @@ export const verifyCommand: CommandDefinition = {
       using stop = untilSignal()
       const hosts = chooseNames(catalog, names)
       using _reading = holdForReading(catalog, hosts)
+      await settleRepacks(catalog, repository, hosts)
       const result = await verify(catalog, repository, hosts, {
         sample,
         random: Math.random,

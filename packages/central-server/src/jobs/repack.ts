@@ -12,6 +12,7 @@ import {
 import { absorbRuns } from '../catalog/absorb-runs.ts'
 import type { Catalog, Run } from '../catalog/catalog.ts'
 import { digestOf } from '../catalog/ingest-archive.ts'
+import { takeLease } from '../catalog/lease.ts'
 import {
   type ChainLink,
   chainsWithRemoved,
@@ -20,6 +21,7 @@ import {
   neededPaths,
 } from '../catalog/needed.ts'
 import { findReader } from '../catalog/read-lease.ts'
+import { BusyError, StorageError } from '../errors.ts'
 import { archivePath, listArchives, removeArchives, removePartials } from '../storage/archive-list.ts'
 import { withStorageErrors } from '../storage/failure.ts'
 import type { Repository } from '../storage/repository.ts'
@@ -248,6 +250,25 @@ export async function recoverRepacks(catalog: Catalog, repository: Repository, h
     )
     if (found?.digest.equals(digest)) await finishRepack(catalog, repository, host, run)
     else catalog.transaction(() => statements.deleteRepack.run(run))
+  }
+}
+
+/**
+ * As `recoverRepacks`, for who wants to look at archives and has no lease: of hosts of which something was left in the middle. Does nothing
+ * where a process is at work on the host, or the disk takes nothing.
+ */
+export async function settleRepacks(
+  catalog: Catalog,
+  repository: Repository,
+  hosts: readonly string[],
+): Promise<void> {
+  for (const host of hosts.filter((host) => catalog.statements.repacks.all(host).length > 0)) {
+    try {
+      using _lease = takeLease(catalog, host)
+      await recoverRepacks(catalog, repository, host)
+    } catch (error) {
+      if (!(error instanceof BusyError || error instanceof StorageError)) throw error
+    }
   }
 }
 
