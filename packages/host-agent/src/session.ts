@@ -34,8 +34,13 @@ let sessionsBegun = 0
 /** Serves one connection of a verified server to its end, and logs who, what, how much and the outcome. Never rejects. */
 export async function serveSession(agent: Agent, socket: TLSSocket, server: Identity): Promise<void> {
   const address = socket.remoteAddress ?? 'unknown'
-  const log = agent.log.child({ session: ++sessionsBegun, server: server.name, address })
   const { serialNumber } = certificateOf(socket)
+  const log = agent.log.child({
+    session: ++sessionsBegun,
+    server: server.name,
+    serial: serialNumber,
+    address,
+  })
   const channel = new Channel(socket, { signal: agent.closing })
   agent.connections.set(channel, serialNumber)
   const startedMs = performance.now()

@@ -10,8 +10,13 @@ export async function writeWhole(path: string, content: string): Promise<void> {
   await unlink(beside).catch(() => {})
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
   await using file = await open(beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
-  await file.chmod(0o600)
-  await file.writeFile(content)
-  await file.sync()
-  await rename(beside, path)
+  try {
+    await file.chmod(0o600)
+    await file.writeFile(content)
+    await file.sync()
+    await rename(beside, path)
+  } catch (error) {
+    await unlink(beside).catch(() => {})
+    throw error
+  }
 }

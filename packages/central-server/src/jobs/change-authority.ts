@@ -13,6 +13,7 @@ import {
   readIssued,
   readServerCertificate,
   readServerTrust,
+  recordIssued,
 } from '../pki/folder.ts'
 import { writeRevocationLists } from '../pki/revocation.ts'
 import { withStorageErrors } from '../storage/failure.ts'
@@ -38,7 +39,9 @@ export async function beginAuthorityChange(certs: string, nowMs: number): Promis
   const { createAuthority, endorseAuthority } = await import('../pki/certificate.ts')
   const server = await readServerCertificate(certs)
   if (server !== null) await issueServerCertificate(certs, old, server, nowMs)
-  const name = `central-backup CA of ${hostname()}, ${new Date(nowMs).toISOString()}`
+  // Not the name of the old one, by which programs look for the issuer; and a common name has 64 characters at most.
+  const made = new Date(nowMs).toISOString().replace(/\..*/, 'Z')
+  const name = `central-backup CA of ${hostname().slice(0, hostnameCharsMax)} ${made}`
   const next = await createAuthority(name, nowMs)
   const endorsement = new X509Certificate(await endorseAuthority(old, next.certificate, nowMs))
   const endorsements = [...(await readEndorsements(certs)), endorsement].slice(-authoritiesMax)
@@ -77,6 +80,9 @@ function isKeyOf(certificate: X509Certificate, key: string | null): boolean {
     return false
   }
 }
+
+/** Of this machine's name, in that of an authority. */
+const hostnameCharsMax = 20
 
 export interface ChangeProgress {
   /** Hosts that have the new authority, and a certificate of it. */
@@ -130,6 +136,7 @@ export async function finishAuthorityChange(certs: string, nowMs: number): Promi
   if (server === null)
     throw new CertificateError('certificate-unusable', `${paths.serverCertificate} is no certificate`)
   if (!isIssuedBy(server, issuing!)) await issueServerCertificate(certs, authority, server, nowMs)
+  for (const one of leaving) await recordIssued(certs, one.toString())
   const added = new Map(leaving.map(({ serialNumber }) => [serialNumber, nowMs]))
   const removed = await findIssuedBy(certs, leaving)
   await writeRevocationLists(certs, { added, removed, of: [issuing!] }, nowMs)

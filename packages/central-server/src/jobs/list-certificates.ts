@@ -86,7 +86,9 @@ export async function listCertificates(certs: string, nowMs: number): Promise<Ce
   for (const { certificate, file } of await readIssued(certs)) {
     if (known.has(certificate.serialNumber) || certificate.validToDate.getTime() <= nowMs) continue
     known.add(certificate.serialNumber)
-    certificates.push(describe(certificate, file, false, context))
+    const one = describe(certificate, file, false, context)
+    // What nobody takes any more, and nobody uses.
+    if (one.state !== 'untrusted') certificates.push(one)
   }
   return {
     certificates,

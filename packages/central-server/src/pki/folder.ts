@@ -193,7 +193,7 @@ export async function readServerTrust(certs: string): Promise<Trust> {
   if (read.trust.authorities.length === 0)
     throw new CertificateError('certificate-unusable', `${paths.authorityCertificate} holds no certificate`)
   // Without it, what was revoked would count again.
-  if (lists !== '' && read.trust.lists.size === 0) {
+  if (read.strange.length > 0 || (lists !== '' && read.trust.lists.size === 0)) {
     const why = read.strange.join('; ') || 'there is none in it'
     throw new CertificateError('certificate-unusable', `${paths.revocationLists} cannot be used: ${why}`, {
       hint: 'Put the file back from a copy. Without it, what was revoked would be taken again.',

@@ -49,8 +49,8 @@ export async function writeRevocationLists(
   const change = async (text: string | null) => {
     const before = readTrust(trust.authorities.join(''), text ?? '').trust.lists
     const revoked = new Map([...before.values()].flatMap((list) => [...list.revoked]))
-    for (const [serial, sinceMs] of added) if (!revoked.has(serial)) revoked.set(serial, sinceMs)
     for (const serial of [...removed, ...expired]) revoked.delete(serial)
+    for (const [serial, sinceMs] of added) if (!revoked.has(serial)) revoked.set(serial, sinceMs)
     const next = [...before.values()].map(({ number }) => number + 1)
     written.number = Math.max(Math.floor(nowMs / 1000), ...next)
     const keys = new Set(authorities.map((one) => digestOf(one).toString('hex')))

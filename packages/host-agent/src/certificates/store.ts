@@ -72,10 +72,14 @@ export class CertificateStore {
       if (changes.length > 0) {
         const { certificates, lists } = formatTrust(trust)
         const { ca, revoked } = this.#settings.tls
-        // The lists first: an authority that they send away is not trusted from then on, whatever the other file has.
-        if (lists !== formatTrust(before).lists) await this.#write(revoked, lists)
-        if (certificates !== formatTrust(before).certificates) await this.#write(ca, certificates)
-        this.reload(this.#settings)
+        try {
+          // The lists first: an authority that they send away is not trusted from then on, whatever the other file has.
+          if (lists !== formatTrust(before).lists) await this.#write(revoked, lists)
+          if (certificates !== formatTrust(before).certificates) await this.#write(ca, certificates)
+        } finally {
+          // What could be written counts, also where the rest could not.
+          this.reload(this.#settings)
+        }
       }
       return { faults, changes }
     })
@@ -98,8 +102,11 @@ export class CertificateStore {
       const certificate = new X509Certificate(der).toString()
       const { tls } = this.#settings
       await this.#write(tls.key, formatKeyFile(key, certificate))
-      if (tls.certificate !== tls.key) await this.#write(tls.certificate, certificate)
-      this.reload(this.#settings)
+      try {
+        if (tls.certificate !== tls.key) await this.#write(tls.certificate, certificate)
+      } finally {
+        this.reload(this.#settings)
+      }
       return null
     })
   }
