@@ -7,6 +7,8 @@ export default {
   password: { env: 'DATABASE1_PASSWORD' },
   paths: ['/etc', '/var/backups/postgresql'],
   exclude: ['*.partial'],
+  hooks: { before: ['dump-db'] }, // a command of the host's own settings: docs/operating.md, "Hooks"
+  maxHostBytes: '500 GB',
   compressionLevel: 6,
   expectEvery: '2 hours',
   fullEvery: '30 days',
