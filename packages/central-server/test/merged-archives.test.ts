@@ -464,7 +464,7 @@ function requireStockTar(past: PastRuns, nodes: ReadonlyMap<string, Node>): void
 
 describe('random histories', { concurrency: 2 }, () => {
   const first = Number(process.env.CENTRAL_BACKUP_HISTORY_SEED ?? 1)
-  const count = Number(process.env.CENTRAL_BACKUP_HISTORIES ?? 4)
+  const count = Number(process.env.CENTRAL_BACKUP_HISTORIES ?? 3)
   for (let seed = first; seed < first + count; seed++) {
     test(`of seed ${seed} look the same after archives were merged, and after a rebuild`, async () => {
       using past = await PastRuns.create()
