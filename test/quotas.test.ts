@@ -1,6 +1,7 @@
 /** What a host may have of the server, and a server of a host: room, time, speed, number. With the real programs. */
 import assert from 'node:assert/strict'
-import { statSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
 import { FakeAgent } from './harness/fake-agent.ts'
 import { Mount } from './harness/mount.ts'
@@ -47,8 +48,14 @@ describe('a host', { concurrency: 2 }, () => {
     const host = await site.addHost('web1')
     host.changeModule((text) => text.replace('paths:', `maxHostBytes: '12 MiB',\n  paths:`))
     writeTree(site.tree('web1'), files(18, mebibyte))
+    // What is due to go from the trash goes before the host is refused.
+    const old = `${site.repository}/trash/web1/2026-01-01T030000Z-full.tar.zst`
+    mkdirSync(dirname(old), { recursive: true })
+    writeFileSync(old, Buffer.alloc(13 * mebibyte))
+    utimesSync(old, 1_767_236_400, 1_767_236_400)
     await host.start()
     const first = await site.run()
+    assert.ok(!existsSync(old))
     assert.deepEqual(
       [first.code, first.ends.web1!.outcome, first.ends.web1!.error!.code],
       [3, 'incomplete', 'quota-exceeded'],

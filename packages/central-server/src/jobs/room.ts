@@ -3,11 +3,14 @@ import { LimitError } from '../errors.ts'
 import type { ArchiveSink } from '../session/receive-run.ts'
 import type { ArchiveWriter } from '../storage/archive-writer.ts'
 import { type FreeSpace, hostBytes, requireFreeSpace } from '../storage/space.ts'
+import { emptyTrash } from '../storage/trash.ts'
 import type { ServerContext } from './server-context.ts'
 
 /** The free space is looked at again when this much was written or this much time has passed: other hosts write, too. */
 const lookBytes = 16 * 1024 * 1024
 const lookMs = 2000
+
+type RoomContext = Pick<ServerContext, 'repository' | 'settings' | 'now'>
 
 /** The room that a run of a host has: what its quota leaves, and what the disk has. */
 export class Room {
@@ -24,11 +27,21 @@ export class Room {
     this.#usedBytes = usedBytes
   }
 
-  /** Throws where there is none at all: a `LimitError`, or a `StorageError` `disk-full`. */
-  static async measure(
-    { repository, settings }: Pick<ServerContext, 'repository' | 'settings'>,
-    host: Host,
-  ): Promise<Room> {
+  /**
+   * Throws where there is none at all: a `LimitError`, or a `StorageError` `disk-full`. What has been in the trash of the host for
+   * long enough goes before that, as it would after a run. The caller holds the host's lease.
+   */
+  static async measure(context: RoomContext, host: Host): Promise<Room> {
+    try {
+      return await Room.#measureNow(context, host)
+    } catch (error) {
+      const { repository, settings, now } = context
+      if ((await emptyTrash(repository, host.name, settings.trashMs, now())).length === 0) throw error
+      return await Room.#measureNow(context, host)
+    }
+  }
+
+  static async #measureNow({ repository, settings }: RoomContext, host: Host): Promise<Room> {
     await requireFreeSpace(repository.folder, settings.minFree)
     const usedBytes = host.maxHostBytes === null ? 0 : await hostBytes(repository, host.name)
     const room = new Room(repository.folder, settings.minFree, host, usedBytes)

@@ -139,15 +139,16 @@ async function kill(child: ChildProcess, exited: Promise<Exit>, why: string): Pr
     signalGroup(child, name)
     if ((await within(exited, killPauseMs)) !== null) return why
   }
-  return `${why}, and does not end: its process ${child.pid} hangs in the kernel`
+  return `${why}, and does not end: its process ${child.pid} hangs in the kernel, or may not be ended by this user`
 }
 
-/** The group may be gone, or never have been there. */
+/** The group may be gone, never have been there, or belong to a user whom this one, without the right to, cannot signal. */
 function signalGroup({ pid }: ChildProcess, name: NodeJS.Signals): void {
   if (pid === undefined) return
   try {
     process.kill(-pid, name)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (!['ESRCH', 'EPERM'].includes(code)) throw error
   }
 }
