@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
-import { cpSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type MessageOf, ProtocolError, readCertificates, trustMessagesMax } from '@central-backup/protocol'
@@ -14,7 +14,7 @@ import {
   issueCertificate,
   type KeyPair,
 } from '../packages/central-server/src/pki/certificate.ts'
-import { readAuthority } from '../packages/central-server/src/pki/folder.ts'
+import { readAuthority, readServerCredentials } from '../packages/central-server/src/pki/folder.ts'
 import { type AgentSession, openSession } from '../packages/central-server/src/session/open-session.ts'
 import { backupServerInProcess } from '../packages/central-server/test/run-in-process.ts'
 import { checkHost } from '../packages/host-agent/src/check.ts'
@@ -78,8 +78,8 @@ function fileOf(host: TestHost, name: string): string {
 }
 
 /** A session with the site's own key, as somebody has it who stole the server. */
-async function breakIn(site: Site, host: TestHost): Promise<AgentSession> {
-  const credentials = serverCredentials(site)
+async function breakIn(site: Site, host: TestHost, certs = join(site.home, 'certs')): Promise<AgentSession> {
+  const credentials = await readServerCredentials(certs)
   const { subject } = new X509Certificate(credentials.cert)
   const password = { reveal: () => readFileSync(host.secret, 'utf8').trimEnd() }
   return openSession({
@@ -296,18 +296,25 @@ describe('a server whose key was stolen', () => {
     await succeeds('certs', 'renew', '--server')
     const use = (folder: string) => site.configure(`${settings} certs: ${JSON.stringify(folder)},`)
     use(stolen)
-    session = await breakIn(site, web1)
+    session = await breakIn(site, web1, stolen)
     await succeeds('check', 'web1')
     use(certs)
     await succeeds('certs', 'revoke', '--server')
-    await succeeds('check')
-    for (const name of ['web1', 'web2']) assert.equal((await rowOf(name)).host!.hasNewestList, true)
-    await web2.stop()
-    await web2.start()
+    const ended = assert.rejects(session.channel.receive(['trusted']), { code: 'certificate-revoked' })
+    await succeeds('check', 'web1')
+    await ended
+    assert.equal((await rowOf('web1')).host!.hasNewestList, true)
+    // To the other one, it is carried by hand.
+    assert.equal((await rowOf('web2')).host!.hasNewestList, false)
+    copyFileSync(join(certs, 'ca.crl'), join(web2.folder, 'revoked.crl'))
+    const logged = web2.agent.log.length
+    web2.agent.kill('SIGHUP')
+    await web2.agent.untilLogged(({ msg }) => msg?.includes('were read again') ?? false, logged)
     use(stolen)
     for (const name of ['web1', 'web2']) assert.equal((await refusedCheck(name)).code, 'certificate-revoked')
     use(certs)
     await requireService(web1)
+    await requireService(web2)
   })
 })
 

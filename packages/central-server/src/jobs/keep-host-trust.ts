@@ -1,6 +1,13 @@
 import { X509Certificate } from 'node:crypto'
-import { channelBinding, digestOf, isIssuedBy, type MessageOf, type Trust } from '@central-backup/protocol'
-import { BackupError, CertificateError } from '../errors.ts'
+import {
+  channelBinding,
+  digestOf,
+  isIssuedBy,
+  type MessageOf,
+  ProtocolError,
+  type Trust,
+} from '@central-backup/protocol'
+import { BackupError } from '../errors.ts'
 import {
   type Authority,
   findAuthority,
@@ -62,7 +69,7 @@ export async function keepHostTrust(
 
 /**
  * Gives a host a new certificate in a session, due or not. Throws `CertificateError` where the authority's key is not here,
- * or the host did not take it.
+ * and a `ProtocolError` where the session ends, or the host does not take it (`target-failed`).
  */
 export async function renewHost(
   certs: string,
@@ -78,7 +85,10 @@ export async function renewHost(
   const after = await renew(certs, session, host, authority, told, now(), kept)
   await writeHostTrust(certs, host, hostTrustOf(after, now()))
   if (kept.renewed !== null) return kept.renewed
-  throw new CertificateError('certificate-unusable', kept.warnings.join('; ') || 'the host did not take it')
+  throw new ProtocolError(
+    'target-failed',
+    kept.warnings.join('; ') || 'the host did not take its new certificate',
+  )
 }
 
 /** What a host shows is its certificate, whatever was believed here. */
