@@ -142,10 +142,10 @@ export class LyingHosts implements AsyncDisposable {
     ])
     const peak = peakMemoryOf(program)
     const run = readRun(await program.endWithin(runMsMax))
+    assert.equal(run.ends[honest]?.outcome, 'complete', run.stdout + run.stderr)
     untouched.check([honest])
     const peakBytes = await peak
     assert.ok(peakBytes < serverBytesMax, `the server used ${peakBytes} bytes`)
-    assert.equal(run.ends[honest]?.outcome, 'complete', run.stdout + run.stderr)
     assert.doesNotMatch(run.stdout + run.stderr, terminalCommands)
     for (const name of names) {
       const end = run.ends[name]

@@ -134,18 +134,19 @@ function toWire(message: Message): Wire {
 
 /** What is inside of a message that has fields: a map, or of `entries` the batch. */
 function readValue(type: MessageType, payload: Buffer): Value {
-  if (type !== 'entries') return unpackr.unpack(payload)
+  if (!isIndexFrame(type)) return unpackr.unpack(payload)
   return unpackr.unpack(decompressFrame(unwrapSkippable(indexFrameMagic, payload), indexBatchBytesMax))
 }
 
 function writeValue(type: MessageType, value: Value): Buffer {
   const bytes = packr.pack(value)
-  if (type !== 'entries') return bytes
+  if (!isIndexFrame(type)) return bytes
   // A frame holds no more; its header says what there is, which is what is to be refused.
   return wrapSkippable(indexFrameMagic, compressFrame(bytes.subarray(0, frameBytesMax)))
 }
 
-const hasFields = (type: MessageType) => type !== 'frame' && type !== 'baseline'
+const isIndexFrame = (type: MessageType) => type === 'entries' || type === 'baseline'
+const hasFields = (type: MessageType) => type !== 'frame'
 
 /** All places in a value: of a long array the first two and the last. */
 function* placesIn(value: Value, at: Place = []): Generator<{ place: Place; value: Value }> {
@@ -167,10 +168,12 @@ function replacementsOf(value: Value): Value[] {
   return [...otherTypes, ...hostileTexts.slice(0, 2)]
 }
 
+/** A session of an agent, as an example. */
+export const agentSession = () => transcriptOf(anyRequest.host, anyRequest)
+
 /** Every mutation of a single place of a session, always the same, in the same order. */
-export function systematicMutations(): Mutation[] {
+export function systematicMutations(transcript: readonly Message[] = agentSession()): Mutation[] {
   const found: Mutation[] = []
-  const transcript = transcriptOf(anyRequest.host, anyRequest)
   for (const [message, { type, ...rest }] of transcript.entries()) {
     const wire = toWire({ type, ...rest } as Message)
     if (hasFields(type)) {
@@ -193,21 +196,24 @@ export function systematicMutations(): Mutation[] {
 }
 
 /** `count` mutations: the systematic ones in an order that `seed` gives, then bytes that are changed anywhere. */
-export function chooseMutations(seed: number, count: number): Mutation[] {
+export function chooseMutations(
+  seed: number,
+  count: number,
+  transcript: readonly Message[] = agentSession(),
+): Mutation[] {
   const random = new Random(seed)
-  const systematic = systematicMutations()
+  const systematic = systematicMutations(transcript)
   for (let i = systematic.length - 1; i > 0; i--) {
     const j = random.below(i + 1)
     ;[systematic[i], systematic[j]] = [systematic[j]!, systematic[i]!]
   }
-  const messages = transcriptOf(anyRequest.host, anyRequest).length
   const chosen: Mutation[] = []
   while (chosen.length < count) {
     const next = random.chance(0.2) ? undefined : systematic.pop()
     chosen.push(
       next ?? {
         kind: 'bytes',
-        message: random.below(messages),
+        message: random.below(transcript.length),
         seed: random.below(2 ** 31),
         inside: random.chance(0.5),
       },
@@ -244,11 +250,11 @@ export function mutate(transcript: readonly Message[], mutation: Mutation): Wire
     }
     case 'bytes': {
       const random = new Random(mutation.seed)
-      if (!mutation.inside || !(type === 'frame' || type === 'entries')) {
+      if (!mutation.inside || !(type === 'frame' || isIndexFrame(type))) {
         wires[message] = { ...wire, payload: flip(wire.payload, random) }
         return wires
       }
-      const skips = type === 'entries'
+      const skips = isIndexFrame(type)
       const frame = skips ? unwrapSkippable(indexFrameMagic, wire.payload) : wire.payload
       const changed = compressFrame(flip(decompressFrame(frame), random))
       wires[message] = { ...wire, payload: skips ? wrapSkippable(indexFrameMagic, changed) : changed }
@@ -304,6 +310,7 @@ function flip(bytes: Buffer, random: Random): Buffer {
 /** The summary of what is really sent, where that is anything. */
 function withTrueSummary(transcript: readonly Message[], wires: Wire[], batch: Value): Wire[] {
   const place = transcript.findIndex(({ type }) => type === 'summary')
+  if (place < 0) return wires
   const summary = transcript[place] as MessageOf<'summary'>
   try {
     const assembly = new ArchiveAssembly()
