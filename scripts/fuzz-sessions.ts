@@ -36,10 +36,14 @@ try {
     },
   })
   const counts = [...ends].sort(([, a], [, b]) => b - a).map(([how, count]) => `  ${count} ${how}\n`)
-  process.stdout.write(`${sessions} sessions, seed ${seed}, none of which harmed anybody:\n${counts.join('')}`)
+  process.stdout.write(
+    `${sessions} sessions, seed ${seed}, none of which harmed anybody:\n${counts.join('')}`,
+  )
   process.stdout.write(`The server used up to ${Math.round(peakBytes / 1024 / 1024)} MiB.\n`)
 } catch (error) {
   const { message, cause } = error as Error
-  process.stderr.write(`central-backup: ${message}\n${cause === undefined ? '' : `${(cause as Error).stack}\n`}`)
+  process.stderr.write(
+    `central-backup: ${message}\n${cause === undefined ? '' : `${(cause as Error).stack}\n`}`,
+  )
   process.exitCode = 1
 }

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import {
@@ -737,6 +737,19 @@ function pointsInto(archiveOf: (base: string) => string, path = 'srv/d', place =
 const hello = { type: 'hello', protocol: 1, software: 'fake-agent 1', role: 'host' } as const
 const welcome = { type: 'welcome' as const, policy: { read: [], restore: [] }, localCopy: false }
 
+/** Fifos with the longest paths, which compress to nothing, and no end. */
+const sendsEndless: Script = async ({ channel, request, archive }) => {
+  await channel.send({ type: 'archive-name', name: archive })
+  const encoder = new IndexBatchEncoder(honestPack(request).header)
+  for (let number = 0; number < 200; number++) {
+    const name = `srv/endless/${String(number).padStart(9, '0')}${'/x'.repeat(120_000)}`
+    const endless = entry(name, { type: 'fifo' })
+    while (!encoder.add(endless)) await channel.send({ type: 'entries', payload: indexFrame(encoder.take()) })
+    encoder.reach(0)
+  }
+  await channel.send({ type: 'finished', localCopy: null })
+}
+
 function skippable(payload: Buffer): Buffer {
   const header = Buffer.alloc(8)
   header.writeUInt32LE(0x184d2a5b, 0)
@@ -901,19 +914,7 @@ describe('an agent that lies', () => {
   test('entries without end, with the longest paths: the memory of the server stays small, and nothing of them stays', async () => {
     const rows = () =>
       site.server('find', '/srv/endless/**', '--host', 'liar1', '--json').then(({ json }) => json.length)
-    fakes[1]!.script = async ({ channel, request, archive }) => {
-      await channel.send({ type: 'archive-name', name: archive })
-      const { header } = honestPack(request)
-      const encoder = new IndexBatchEncoder(header)
-      for (let number = 0; number < 200; number++) {
-        const name = `srv/endless/${String(number).padStart(9, '0')}${'/x'.repeat(120_000)}`
-        const endless = entry(name, { type: 'fifo' })
-        while (!encoder.add(endless))
-          await channel.send({ type: 'entries', payload: indexFrame(encoder.take()) })
-        encoder.reach(0)
-      }
-      await channel.send({ type: 'finished', localCopy: null })
-    }
+    fakes[1]!.script = sendsEndless
     const untouched = new Untouched(site, ['liar1'])
     const program = site.startServer(['-q', 'run', '--full', 'liar1'])
     const peak = peakMemoryOf(program)
@@ -923,6 +924,28 @@ describe('an agent that lies', () => {
     assert.ok((await peak) < 400 * mebibyte, `the server used ${await peak} bytes`)
     untouched.check([])
     assert.equal(await rows(), 0)
+  })
+
+  test('entries that take nothing in the archive count as what they take in the catalog', async () => {
+    const catalogBytes = () =>
+      readdirSync(site.repository)
+        .filter((name) => name.startsWith('catalog.sqlite'))
+        .reduce((sum, name) => sum + statSync(join(site.repository, name)).size, 0)
+    fakes[2]!.greeting = null
+    fakes[2]!.script = sendsEndless
+    const before = catalogBytes()
+    const settings = `connection: { attempts: 1 }, concurrency: ${liarsAtOnce + 1},`
+    site.configure(`${settings} defaults: { maxArchiveBytes: '8 MiB' },`)
+    try {
+      const { ends } = await site.run('--full', 'liar2')
+      assert.equal(ends.liar2!.error?.code, 'quota-exceeded', JSON.stringify(ends))
+    } finally {
+      site.configure(settings)
+    }
+    const grown = catalogBytes() - before
+    assert.ok(grown < 64 * mebibyte, `the catalog has grown by ${grown} bytes`)
+    const [archive] = site.archives('liar2').slice(-1)
+    assert.ok(statSync(archive!).size < mebibyte, 'what came took next to nothing')
   })
 
   test('warnings about paths that are very long: told, cut, and kept in little space', async () => {

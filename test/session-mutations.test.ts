@@ -1,6 +1,6 @@
 /**
  * Sessions of an agent in which one thing is other than it should be: a few here, as many as wanted with
- * `npm run fuzz -- --only sessions`.
+ * `npm run fuzz-sessions`.
  */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'

@@ -51,11 +51,13 @@ export class Room {
 
   /** A sink that writes to `writer` as long as there is room, and throws what `measure` throws where there is none any more. */
   guard(writer: ArchiveWriter): ArchiveSink {
+    let takenBytes = 0
     let lookedBytes = 0
     let lookedMs = performance.now()
     return {
-      write: async (bytes) => {
-        this.#requireQuota(writer.bytes + bytes.length)
+      write: async (bytes, taken = 0) => {
+        takenBytes += Math.max(bytes.length, taken)
+        this.#requireQuota(takenBytes)
         if (writer.bytes - lookedBytes >= lookBytes || performance.now() - lookedMs >= lookMs) {
           lookedBytes = writer.bytes
           lookedMs = performance.now()

@@ -66,7 +66,8 @@ export interface LeftOutObject {
 
 /** Takes the bytes of an archive in their order. */
 export interface ArchiveSink {
-  write(bytes: Uint8Array): Promise<void>
+  /** `takenBytes`: what they take of the server, where that is more: of an index, which the catalog has unpacked. */
+  write(bytes: Uint8Array, takenBytes?: number): Promise<void>
 }
 
 export interface ReceivedRun {
@@ -185,8 +186,7 @@ class RunReceiver {
         return this.#write(message.payload)
       case 'entries':
         this.#assembly.addIndex(message.payload)
-        this.#takeEntries(message.payload)
-        return this.#write(message.payload)
+        return this.#write(message.payload, this.#takeEntries(message.payload))
       case 'left-out':
         if (this.#sink !== null)
           throw new ProtocolError('message-out-of-turn', 'an agent told what it leaves out, unasked')
@@ -247,11 +247,10 @@ class RunReceiver {
     return { summary, assembled }
   }
 
-  #takeEntries(frame: Buffer): void {
-    const batch = decodeIndexBatch(
-      decompressFrame(unwrapSkippable(indexFrameMagic, frame), indexBatchBytesMax),
-      this.#kind,
-    )
+  /** Returns the size of what was in the frame. */
+  #takeEntries(frame: Buffer): number {
+    const bytes = decompressFrame(unwrapSkippable(indexFrameMagic, frame), indexBatchBytesMax)
+    const batch = decodeIndexBatch(bytes, this.#kind)
     this.#index.accept(batch)
     if (batch.header !== null) this.#checkHeader(batch.header)
     for (const entry of batch.entries) this.#checkContent(entry)
@@ -260,6 +259,7 @@ class RunReceiver {
       throw new ProtocolError('message-malformed', 'the index is of a run that was broken off')
     this.#end = batch.end
     this.#observer.onEntries?.(batch.entries, batch.gone)
+    return bytes.length
   }
 
   #checkHeader(header: ArchiveHeader): void {
@@ -295,15 +295,15 @@ class RunReceiver {
     )
   }
 
-  async #write(bytes: Buffer): Promise<void> {
+  async #write(bytes: Buffer, takenBytes = bytes.length): Promise<void> {
     await this.#writing
-    this.#writing = this.#store(bytes)
+    this.#writing = this.#store(bytes, takenBytes)
     // Awaited with the next message, or in `finish`; until then a failure is not to go unhandled.
     this.#writing.catch(() => {})
   }
 
-  async #store(bytes: Buffer): Promise<void> {
-    await this.#sink?.write(bytes)
+  async #store(bytes: Buffer, takenBytes: number): Promise<void> {
+    await this.#sink?.write(bytes, takenBytes)
     freeBuffer(bytes)
   }
 }
