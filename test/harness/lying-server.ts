@@ -15,11 +15,12 @@ import { file, type Member, other } from '../../packages/archive/test/sample.ts'
 import { serverCredentials } from './certificates.ts'
 import { rawMessage } from './dialer.ts'
 import { authenticationOf, helloOf, requestOf } from './in-process-run.ts'
+import { patienceMs } from './program.ts'
 import { honest, restoreRequestOf } from './restore-session.ts'
 import { type Mutation, mutate, type Wire } from './session-mutations.ts'
 import type { TestHost } from './site.ts'
 
-/** How long a session may take that waits for what never comes. */
+/** How long a session with a mutation may take, where the agent waits for what never comes. */
 const sessionMsMax = 1_500
 
 const base = '2026-11-21T030000Z-full.tar.zst'
@@ -104,7 +105,7 @@ export async function converse(
   )
   const heard: Heard = { code: null, ended: false, paths: [] }
   const answer = honest(members)
-  const deadlineMs = performance.now() + sessionMsMax
+  const deadlineMs = performance.now() + (mutation === null ? patienceMs : sessionMsMax)
   try {
     server.say(helloOf(host.site))
     server.say(authenticationOf(host))
