@@ -15,7 +15,7 @@ import { linesOf, readSnapshot } from './harness/snapshot.ts'
 import { writeTree } from './harness/tree.ts'
 
 /** Of each kind. */
-const sessions = 15
+const sessions = 10
 
 const agentBytesMax = 400 * 1024 * 1024
 

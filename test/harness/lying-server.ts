@@ -20,8 +20,8 @@ import { honest, restoreRequestOf } from './restore-session.ts'
 import { type Mutation, mutate, type Wire } from './session-mutations.ts'
 import type { TestHost } from './site.ts'
 
-/** How long a session with a mutation may take, where the agent waits for what never comes. */
-const sessionMsMax = 1_500
+/** How long an agent may say nothing new, where there is a mutation: it may wait for what never comes. */
+const silenceMsMax = 2_500
 
 const base = '2026-11-21T030000Z-full.tar.zst'
 
@@ -105,7 +105,8 @@ export async function converse(
   )
   const heard: Heard = { code: null, ended: false, paths: [] }
   const answer = honest(members)
-  const deadlineMs = performance.now() + (mutation === null ? patienceMs : sessionMsMax)
+  const silenceMs = mutation === null ? patienceMs : silenceMsMax
+  let deadlineMs = performance.now() + silenceMs
   try {
     server.say(helloOf(host.site))
     server.say(authenticationOf(host))
@@ -115,6 +116,7 @@ export async function converse(
       // An agent that waits says so, and that is no answer.
       const timeoutMs = Math.max(1, Math.round(deadlineMs - performance.now()))
       const message = await channel.receive(heardTypes, { timeoutMs })
+      if (message.type !== 'progress') deadlineMs = performance.now() + silenceMs
       switch (message.type) {
         case 'entries':
           heard.paths.push(...pathsIn(message.payload))
