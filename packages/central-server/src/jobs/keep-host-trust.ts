@@ -47,24 +47,31 @@ export async function keepHostTrust(
   now: () => number,
 ): Promise<KeptTrust> {
   const kept: KeptTrust = { renewed: null, warnings: [] }
-  try {
-    await keepCopy(certs, host, session.certificate)
+  // A list has to reach the host also where nothing can be noted down here.
+  await tellFault(kept, () => keepCopy(certs, host, session.certificate))
+  await tellFault(kept, async () => {
     const trust = await readServerTrust(certs)
     const isDue = isToBeRenewed(session.certificate, trust, now())
     const authority = isDue ? await findAuthority(certs) : null
     const endorsements = await readEndorsements(certs)
     const hasNews = trust.lists.size > 0 || endorsements.length > 0
     if (isDue && authority === null) warnOfEnd(kept, session.certificate, now())
-    if (!hasNews && authority === null) return kept
+    if (!hasNews && authority === null) return
     const { told, faults } = await updateTrust(session.channel, { trust, endorsements })
     kept.warnings.push(...faults.map((fault) => `the host did not take what it should trust: ${fault}`))
     const after = authority === null ? told : await renew(certs, session, host, authority, told, now(), kept)
     await writeHostTrust(certs, host, hostTrustOf(after, now()))
+  })
+  return kept
+}
+
+async function tellFault({ warnings }: KeptTrust, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
   } catch (error) {
     if (!(error instanceof BackupError)) throw error
-    kept.warnings.push(`its certificate and what it trusts were not looked after: ${error.message}`)
+    warnings.push(`its certificate and what it trusts were not looked after: ${error.message}`)
   }
-  return kept
 }
 
 /**
