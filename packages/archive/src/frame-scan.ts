@@ -13,14 +13,16 @@ export interface ScannedFrame {
 
 const frameMax = Math.max(frameCompressedBytesMax, indexFrameBytesMax)
 
-/** What is read ahead: one system call for a few frames. */
-const windowBytes = 4 * frameMax
+/** What is read ahead at most: one system call for a few frames. */
+const windowBytesMax = 4 * frameMax
 
 /**
  * The frames of an archive from the first on, without its seek table. Ends before the seek table, at the end of the file,
  * and before anything that is not a whole frame, without saying which. Errors are those of the operating system.
  */
 export async function* scanFrames(file: FileHandle): AsyncGenerator<ScannedFrame, void, void> {
+  const { size } = await file.stat()
+  const windowBytes = Math.min(size, windowBytesMax)
   const window = Buffer.allocUnsafeSlow(windowBytes)
   let fileOffset = 0
   let begin = 0

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { periodOf, planRetention, type RetainableRun, type RetentionPolicy } from '../src/retention/plan.ts'
 
 const hourMs = 3_600_000
@@ -128,54 +127,4 @@ test('weeks are those of ISO 8601', () => {
   assert.equal(periodOf(new Date(2027, 0, 3, 12).getTime(), 'weekly'), '2026-W53')
   assert.equal(periodOf(new Date(2027, 0, 4, 12).getTime(), 'weekly'), '2027-W01')
   assert.equal(periodOf(new Date(2024, 11, 30, 12).getTime(), 'weekly'), '2025-W01')
-})
-
-const anyCount = fc.option(fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constant('always' as const)), {
-  nil: undefined,
-})
-const anyPolicy = fc.record(
-  {
-    last: fc.integer({ min: 1, max: 10 }),
-    withinMs: fc.integer({ min: 0, max: 60 * dayMs }),
-    hourly: anyCount,
-    daily: anyCount,
-    weekly: anyCount,
-    monthly: anyCount,
-    yearly: anyCount,
-  },
-  { requiredKeys: [] },
-) as fc.Arbitrary<RetentionPolicy>
-const anyRuns = fc
-  .array(
-    fc.record({
-      outcome: fc.constantFrom('complete', 'complete-with-changes', 'incomplete', 'failed'),
-      startedAtMs: fc.integer({ min: 1_700_000_000_000, max: 1_760_000_000_000 }),
-      pinned: fc.boolean(),
-    }),
-    { maxLength: 60 },
-  )
-  .map((runs) => runs.map((run, index) => ({ id: index + 1, ...run }) as RetainableRun))
-
-test('whatever the runs and the rules: each run has one decision with a reason, the last good one stays, and to plan again changes nothing', () => {
-  fc.assert(
-    fc.property(anyRuns, anyPolicy, (runs, policy) => {
-      const nowMs = 1_760_000_000_000
-      const { decisions } = planRetention(runs, policy, nowMs, expectEveryMs)
-      assert.deepEqual(
-        decisions.map(({ run }) => run).sort((a, b) => a - b),
-        runs.map(({ id }) => id),
-      )
-      assert.ok(decisions.every(({ reasons }) => reasons.length > 0))
-      const stays = new Set(decisions.filter(({ action }) => action === 'keep').map(({ run }) => run))
-      const good = runs
-        .filter(({ outcome }) => outcome.startsWith('complete'))
-        .sort((a, b) => b.startedAtMs - a.startedAtMs || b.id - a.id)
-      if (good[0] !== undefined) assert.ok(stays.has(good[0].id))
-      for (const { id, pinned } of runs) if (pinned) assert.ok(stays.has(id))
-      const left = runs.filter(({ id }) => stays.has(id))
-      const again = planRetention(left, policy, nowMs, expectEveryMs).decisions
-      assert.ok(again.every(({ action }) => action === 'keep'))
-    }),
-    { numRuns: 500 },
-  )
 })

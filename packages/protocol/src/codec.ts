@@ -1,4 +1,4 @@
-import { ProtocolError } from './errors.ts'
+import { plainText, ProtocolError } from './errors.ts'
 import { headerBytes } from './limits.ts'
 import {
   type Message,
@@ -65,12 +65,15 @@ function checkVersion(version: unknown): void {
   )
 }
 
-/** Fields and what is wrong with them. Values are left out: they may be a password, or a megabyte. */
+/**
+ * Fields and what is wrong with them. Values are left out: they may be a password, or a megabyte. Names of fields that
+ * are not known come from the other side, and are made safe to print.
+ */
 function problemsOf(error: { issues: readonly { path: PropertyKey[]; message: string }[] }): string {
-  return error.issues
+  const problems = error.issues
     .slice(0, 3)
     .map((issue) => `${issue.path.join('.') || 'fields'}: ${issue.message}`)
-    .join('; ')
+  return plainText(problems.join('; '))
 }
 
 /**

@@ -296,37 +296,3 @@ test('any messages, in pieces of any size, are read as they were sent', () => {
   )
   fc.assert(property, { numRuns: 300 })
 })
-
-test('any bytes are messages or a ProtocolError', () => {
-  const property = fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 4 }), (pieces) => {
-    try {
-      parse(pieces.map((piece) => Buffer.from(piece)))
-    } catch (error) {
-      assert.ok(error instanceof ProtocolError, `a ProtocolError, not ${error}`)
-    }
-  })
-  fc.assert(property, { numRuns: 2000 })
-})
-
-test('messages with bytes changed, lost or added are messages or a ProtocolError', () => {
-  const streams = all.map(bytesOf)
-  const edit = fc.tuple(fc.nat(500), fc.nat(2), fc.uint8Array({ minLength: 1, maxLength: 4 }))
-  const property = fc.property(
-    fc.constantFrom(...streams),
-    fc.array(edit, { minLength: 1, maxLength: 4 }),
-    (stream, edits) => {
-      let mutated = Buffer.from(stream)
-      for (const [position, removed, added] of edits) {
-        const at = position % mutated.length
-        mutated = Buffer.concat([mutated.subarray(0, at), added, mutated.subarray(at + removed)])
-      }
-      try {
-        parse([mutated])
-      } catch (error) {
-        assert.ok(error instanceof ProtocolError, `a ProtocolError, not ${error}`)
-        assert.notEqual(error.code, 'internal')
-      }
-    },
-  )
-  fc.assert(property, { numRuns: 5000 })
-})

@@ -1,5 +1,6 @@
 import picomatch from 'picomatch'
 import { type BytePath, textFromBytes } from '../path.ts'
+import { plainGlobSource } from './plain-glob.ts'
 
 /** An exclude pattern, taken apart. */
 export interface ExcludePattern {
@@ -24,9 +25,12 @@ export function checkExcludePattern(pattern: string): void {
   const { takesBack, glob } = patternOf(pattern)
   if (glob === '' || glob === '**') {
     const effect = takesBack ? 'take back everything' : 'leave out everything'
-    throw new TypeError(`the exclude pattern '${pattern}' would ${effect}; remove it, or name a folder`)
+    throw new TypeError(
+      `the exclude pattern '${shown(pattern)}' would ${effect}; remove it, or name a folder`,
+    )
   }
-  if (pattern.includes('\0')) throw new TypeError(`the exclude pattern '${pattern}' contains a NUL byte`)
+  if (pattern.includes('\0'))
+    throw new TypeError(`the exclude pattern '${shown(pattern)}' contains a NUL byte`)
 }
 
 /** Patterns of which any one may match, compiled to be asked of every object of a tree. */
@@ -169,8 +173,26 @@ export function leadingGlobs(patterns: readonly string[]): string[] | null {
   return leading
 }
 
+/** As with picomatch, which refuses what is longer. */
+const globCharsMax = 65_536
+
+/** Wildcards of a glob that is more than plain: each one multiplies the time that a name may take. */
+const wildcardsMax = 2
+
 /** The source of a regular expression that matches the whole of what the glob matches. */
 function globSource(glob: string): string {
+  const plain = glob.length > globCharsMax ? null : plainGlobSource(glob, true)
+  return plain ?? extendedGlobSource(glob)
+}
+
+function extendedGlobSource(glob: string): string {
+  const wildcards = glob.replace(/\\./gs, '').match(/\*+/g)?.length ?? 0
+  if (wildcards > wildcardsMax) {
+    const hint = 'with parentheses or unusual brackets or braces it may have'
+    throw new TypeError(
+      `the exclude pattern '${shown(glob)}' has ${wildcards} wildcards; ${hint} ${wildcardsMax}`,
+    )
+  }
   const options = { dot: true, nonegate: true, posix: true, strictSlashes: true } as const
   // To picomatch, quotes are syntax; to people who write patterns, they are characters of a name.
   const unquoted = glob.replace(/\\.|"/gs, (one) => (one === '"' ? '\\"' : one))
@@ -178,14 +200,23 @@ function globSource(glob: string): string {
   try {
     source = picomatch.makeRe(unquoted, options).source
   } catch (error) {
-    throw new TypeError(`the exclude pattern '${glob}' cannot be understood: ${(error as Error).message}`)
+    throw new TypeError(
+      `the exclude pattern '${shown(glob)}' cannot be understood: ${(error as Error).message}`,
+    )
   }
   // What picomatch makes of a glob from which no regular expression comes.
   if (source === '$^') {
     const guess = 'is a bracket or brace not closed, a range the wrong way round, or a backslash at the end?'
-    throw new TypeError(`the exclude pattern '${glob}' cannot be understood: ${guess}`)
+    throw new TypeError(`the exclude pattern '${shown(glob)}' cannot be understood: ${guess}`)
   }
   return `(?:${source})`
+}
+
+const shownCharsMax = 200
+
+/** What nobody would read is cut. */
+function shown(pattern: string): string {
+  return pattern.length > shownCharsMax ? `${pattern.slice(0, shownCharsMax)}…` : pattern
 }
 
 /** `s`: names may contain newlines. */

@@ -1,5 +1,6 @@
-import { type BytePath, bytesFromText } from '@central-backup/archive'
+import { type BytePath, bytesFromText, plainGlobSource } from '@central-backup/archive'
 import picomatch from 'picomatch'
+import { UsageError } from '../errors.ts'
 import { sortKey } from './version-row.ts'
 
 /** What `find` looks for. */
@@ -15,15 +16,15 @@ export interface Search {
 /**
  * A pattern with glob characters (`*`, `?`, `[…]`, `{a,b}`) must match the whole name, or where it has a `/` the end of
  * the path, or all of it where it begins with `/`; any other is looked for as a part of the path. Large and small letters
- * differ. What it surely contains is taken out of it, so that a database can look for that first.
+ * differ. What it surely contains is taken out of it, so that a database can look for that first. Throws `UsageError` for one
+ * that would take too long.
  */
 export function compileSearch(pattern: string): Search {
   if (!/[*?[{]/.test(pattern)) {
     return { matches: (path) => path.includes(pattern), needle: keyOf(pattern), prefix: null }
   }
   const anyDepth = pattern.includes('/') && !pattern.startsWith('/') ? `**/${pattern}` : pattern
-  const source = picomatch.makeRe(anyDepth, { dot: true, nonegate: true, posix: true }).source
-  const glob = new RegExp(source, 's')
+  const glob = new RegExp(plainGlobSource(anyDepth, false) ?? extendedGlobSource(anyDepth), 's')
   const matches = pattern.includes('/')
     ? (path: string) => glob.test(path)
     : (path: string) => glob.test(path.slice(path.lastIndexOf('/') + 1))
@@ -31,6 +32,21 @@ export function compileSearch(pattern: string): Search {
   const [first = ''] = literals
   const longest = literals.reduce((best, piece) => (piece.length > best.length ? piece : best), '')
   return { matches, needle: keyOf(longest), prefix: pattern.startsWith('/') ? keyOf(first) : null }
+}
+
+/** Wildcards of a pattern that is more than plain: each one multiplies the time that a path may take. */
+const wildcardsMax = 3
+
+function extendedGlobSource(pattern: string): string {
+  const wildcards = pattern.replace(/\\./gs, '').match(/\*+/g)?.length ?? 0
+  const hint = `Without parentheses, and with brackets and braces that are closed, it may have any number of them.`
+  if (wildcards > wildcardsMax)
+    throw new UsageError(`The pattern has ${wildcards} wildcards, more than ${wildcardsMax}`, { hint })
+  try {
+    return picomatch.makeRe(pattern, { dot: true, nonegate: true, posix: true }).source
+  } catch (error) {
+    throw new UsageError(`The pattern cannot be understood: ${(error as Error).message}`, { hint })
+  }
 }
 
 /** What stands between the wildcards, in order; nothing of a pattern that also has alternatives or escapes. */

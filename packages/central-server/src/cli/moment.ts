@@ -42,7 +42,8 @@ function timeAgo(text: string, nowMs: number): number | null {
   if (unit === 'day') time.setDate(time.getDate() - count)
   else if (unit === 'week') time.setDate(time.getDate() - 7 * count)
   else goBackMonths(time, unit === 'month' ? count : 12 * count)
-  return time.getTime()
+  // Before the year -271821 there is no time.
+  return Number.isNaN(time.getTime()) ? null : time.getTime()
 }
 
 function goBackMonths(time: Date, count: number): void {

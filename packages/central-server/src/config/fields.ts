@@ -61,6 +61,8 @@ export const pathsSchema = pathsOf(sourcePathSchema)
 
 /** What the agent would refuse anyway is told here, with the place where it stands. */
 function refuseBadPattern(pattern: string, context: z.RefinementCtx): void {
+  // Its length was told before.
+  if (pattern.length > patternLengthMax) return
   try {
     compileExclusion([pattern])
   } catch (error) {

@@ -85,7 +85,8 @@ export interface HostProblem extends Problem {
   host: string | null
 }
 
-const hostSchema = z.strictObject(
+/** The shape of a host module. */
+export const hostSchema = z.strictObject(
   {
     address: addressSchema,
     port: portSchema.optional(),

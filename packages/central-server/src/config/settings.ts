@@ -105,7 +105,8 @@ export const hostDefaults: Readonly<HostDefaults> = {
 
 const logLevels = ['error', 'warn', 'info', 'debug'] as const
 
-const settingsSchema = z.strictObject(
+/** The shape of settings.ts. */
+export const settingsSchema = z.strictObject(
   {
     repository: pathSchema,
     certs: pathSchema.default('certs'),

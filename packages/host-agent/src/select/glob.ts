@@ -24,13 +24,23 @@ export interface GlobObserver {
   isClosed(path: BytePath): boolean
 }
 
-/** Finds what matches `pattern`, a glob without braces, below the folder `base`, whose path has no links. */
+/**
+ * Wildcards in one component of a pattern, and `**` in all of it: each one multiplies the time that the name of somebody's
+ * file may take.
+ */
+const wildcardsMax = 3
+
+/**
+ * Finds what matches `pattern`, a glob without braces, below the folder `base`, whose path has no links. Throws a `TypeError`
+ * for one that could take too long.
+ */
 export function findMatches(
   base: BytePath,
   pattern: string,
   onlyDirectories: boolean,
   observer: GlobObserver,
 ): GlobMatch[] {
+  requireFewWildcards(pattern)
   const options = {
     cwd: lineSafe(`/${textFromBytes(base)}`),
     fs: globFileSystem(base, observer),
@@ -45,6 +55,16 @@ export function findMatches(
   return fastGlob.sync(lineSafe(plainGlob(pattern)), options).map(({ path, dirent }) => {
     return { path: joinPath(base, bytesFromText(lineTrue(path))), isDirectory: dirent.isDirectory() }
   })
+}
+
+function requireFewWildcards(pattern: string): void {
+  const components = pattern.replace(/\\./gs, '').split('/')
+  const deep = components.filter((component) => component.includes('**')).length
+  const most = Math.max(deep, ...components.map((component) => component.match(/\*+/g)?.length ?? 0))
+  if (most > wildcardsMax) {
+    const limit = `at most ${wildcardsMax} in a name, and at most ${wildcardsMax} of **`
+    throw new TypeError(`the path pattern '${pattern.slice(0, 200)}' has too many wildcards: ${limit}`)
+  }
 }
 
 /**

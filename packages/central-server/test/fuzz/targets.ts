@@ -1,0 +1,4 @@
+import { settingTargets } from './setting-targets.ts'
+import { stateTargets } from './state-targets.ts'
+
+export const serverTargets = [...settingTargets, ...stateTargets]
