@@ -51,8 +51,8 @@ export class Fleet implements AsyncDisposable {
       const plan = await planAddHost(settings, { ...request, paths: [site.tree(host.name)], exclude: [] })
       await applyAddHost(plan, Date.now())
       const { bundle } = await readBundle(host.bundle)
-      await initialize(bundle, { settingsFile: host.config, force: false })
-      host.configure((text) => `${text.replace(/^listen = .*$/m, 'listen = "127.0.0.1:0"')}\n${limits}\n`)
+      await initialize(bundle, { settingsFile: host.config, force: false, listen: '127.0.0.1:0' })
+      host.configure((text) => `${text}\n${limits}\n`)
       hosts.push(host)
     }
     const fleet = new Fleet(site, hosts, real)

@@ -1,4 +1,4 @@
-import { plainText, ProtocolError } from './errors.ts'
+import { ProtocolError, plainText } from './errors.ts'
 import { headerBytes } from './limits.ts'
 import {
   type Message,

@@ -34,7 +34,12 @@ const header: fc.Arbitrary<ArchiveHeader> = fc
     software: fc.constantFrom('central-backup 0.1.0', 'é'),
     paths: patterns,
     exclude: patterns,
-    repack: fc.option(fc.record({ kept: fc.array(archiveName, { maxLength: 3 }) })),
+    repack: fc.option(
+      fc.record({
+        kept: fc.array(archiveName, { maxLength: 3 }),
+        absorbed: fc.array(archiveName, { maxLength: 3 }),
+      }),
+    ),
   })
   .map((fields) => ({ ...fields, kind: fields.base === null ? 'full' : 'incremental' }))
 

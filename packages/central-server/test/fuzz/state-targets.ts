@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { attempt, type FuzzTarget, require, requireEqual, textOf } from '../../../../test/fuzz/target.ts'
 import { indexBatches, indexTokens } from '../../../archive/test/fuzz/index-targets.ts'
 import { Catalog } from '../../src/catalog/catalog.ts'
+import { openReferences } from '../../src/catalog/references.ts'
 import { toEntry, toVersionValues } from '../../src/catalog/version-row.ts'
 import { CertificateError } from '../../src/errors.ts'
 import { createAuthority, issueCertificate, type KeyPair } from '../../src/pki/certificate.ts'
@@ -78,7 +79,8 @@ class RowCatalog {
       const values = toVersionValues(entry, { generation: 1, run: 1, owner, runOf })
       statements.insertVersion.run(values)
       const row = statements.versionFrom.get({ generation: 1, run: 1, path: values[1] as Buffer })!
-      stored = toEntry(row, (run) => (run === 1 ? 'this' : archives[run - 100]!))
+      const archiveOf = (run: number) => (run === 1 ? 'this' : archives[run - 100]!)
+      stored = toEntry(row, { ...openReferences(this.#catalog), archiveOf })
       throw this.#rollBack
     })
     try {
