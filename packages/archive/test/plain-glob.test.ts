@@ -29,6 +29,8 @@ test('a plain glob matches what picomatch matches by it', () => {
     .map((components) => `/${components.join('/')}`)
     // To picomatch, `**` in front of a wildcard may be that wildcard's name too, and `/**/a` is not `/a`.
     .filter((text) => !/\/\*\*\/(?![ab])/.test(text) && !text.startsWith('/**'))
+    // Nor does it take a `**` at the end for none behind each kind of name.
+    .filter((text) => !text.endsWith('/**') || /\/[ab]\/\*\*$/.test(text))
   const path = fc
     .array(fc.string({ unit: fc.constantFrom('a', 'b', '.', '*'), minLength: 1, maxLength: 4 }), {
       minLength: 1,
