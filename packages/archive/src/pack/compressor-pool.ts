@@ -22,11 +22,11 @@ const postedMax = 2
  * alive while they have none. Who makes the pool closes it.
  */
 export class CompressorPool {
+  /** Of the packings that use the pool. */
+  readonly memory = new BlockMemory()
   readonly #threads: number
   readonly #members: Member[] = []
   readonly #queue: Pending[] = []
-  /** Of the packings that use the pool. */
-  readonly memory = new BlockMemory()
   #closed = false
 
   constructor(threads: number) {
