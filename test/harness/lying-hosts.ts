@@ -10,6 +10,7 @@ import { rawMessage } from './dialer.ts'
 import { FakeAgent } from './fake-agent.ts'
 import { peakMemoryOf } from './measure.ts'
 import {
+  agentSession,
   anyRequest,
   chooseMutations,
   describeMutation,
@@ -36,20 +37,31 @@ async function converse(
   const send = (wires: readonly Wire[]) => {
     for (const { number, payload, length } of wires) write(rawMessage(number, payload, length))
   }
-  const greeting = mutate(transcriptOf(host, anyRequest), mutation)
-  // What is moved to before the request is said there.
-  const early = mutation.kind === 'field' || mutation.message >= greetingMessages ? greetingMessages : null
-  if (early === null) send(greeting.slice(0, greetingMessages + (greeting.length > 9 ? 1 : 0)))
-  else send(greeting.slice(0, early))
+  const before = mutate(transcriptOf(host, anyRequest), mutation)
+  const early = saidBeforeRequest(before.length, mutation)
+  send(before.slice(0, early))
   const request = await hear(channel, 'backup')
-  if (request !== null) {
-    const wires = mutate(transcriptOf(host, request), mutation)
-    const last = wires.at(-1)
-    send(wires.slice(early ?? greetingMessages, -1))
-    await hear(channel, 'stored')
-    if (last !== undefined) send([last])
-  }
+  if (request === null) return
+  const rest = mutate(transcriptOf(host, request), mutation).slice(early)
+  send(rest.slice(0, -1))
+  await hear(channel, 'stored')
+  send(rest.slice(-1))
 }
+
+/** How many of a session's messages are said before the request, given how many it has with its mutation. */
+function saidBeforeRequest(messages: number, { kind, message, ...mutation }: Mutation): number {
+  const later = sessionMessages - greetingMessages
+  if (message >= greetingMessages) {
+    const movedUp = kind === 'moved' && 'to' in mutation && Number(mutation.to) < greetingMessages
+    return movedUp ? greetingMessages + 1 : greetingMessages
+  }
+  if (kind === 'ended') return messages
+  if (kind === 'moved' && 'to' in mutation && Number(mutation.to) >= greetingMessages)
+    return greetingMessages - 1
+  return messages - later
+}
+
+const sessionMessages = agentSession().length
 
 /** The message that is waited for; `null` where something else comes, or nothing. */
 async function hear<T extends 'backup' | 'stored'>(channel: Channel, type: T): Promise<MessageOf<T> | null> {
@@ -89,6 +101,8 @@ const honest = 'honest'
 export class LyingHosts implements AsyncDisposable {
   readonly #site: Site
   readonly #fakes: readonly FakeAgent[]
+  /** Every second run is an incremental one, of the hosts that have anything to go on from. */
+  #groups = 0
 
   private constructor(site: Site, fakes: readonly FakeAgent[]) {
     this.#site = site
@@ -112,7 +126,7 @@ export class LyingHosts implements AsyncDisposable {
     for (let at = 0; at < mutations.length; at += this.#fakes.length) {
       const group = mutations.slice(at, at + this.#fakes.length)
       try {
-        await this.#tellGroup(group, limits, report, (at / this.#fakes.length) % 2 === 0)
+        await this.#tellGroup(group, limits, report)
       } catch (error) {
         const told = group.map((mutation, i) => `  liar${i}: ${describeMutation(mutation)}`)
         throw new Error(`after these mutations:\n${told.join('\n')}`, { cause: error })
@@ -125,8 +139,8 @@ export class LyingHosts implements AsyncDisposable {
     group: readonly Mutation[],
     { serverBytesMax, runMsMax }: MutationLimits,
     report: MutationReport,
-    full: boolean,
   ): Promise<void> {
+    const full = this.#groups++ % 2 === 0
     for (const [i, mutation] of group.entries()) {
       const fake = this.#fakes[i]!
       fake.greeting = async (channel, socket) => {
