@@ -1,5 +1,5 @@
-import { lstatSync, realpathSync, type Stats } from 'node:fs'
-import { dirname } from 'node:path'
+import { lstatSync, readlinkSync, realpathSync, type Stats } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import type { Problem } from './errors.ts'
 
 const accessibleByOthers = 0o077
@@ -23,6 +23,33 @@ export function findPermissionProblems(file: string, uid: number, secret: boolea
     problems.push(problem(real, `mode ${octal(stats)}`, expected))
   }
   return [...problems, ...findFolderProblems(dirname(real), uid)]
+}
+
+/**
+ * What lets others than root and the user `uid` choose where the symbolic links in `path` lead, an absolute path: the folders
+ * that they lie in. Throws what Node throws where there is no such file, or the links go in circles.
+ */
+export function findLinkProblems(path: string, uid: number): Problem[] {
+  const problems: Problem[] = []
+  const components = path.split('/')
+  let real = '/'
+  for (let links = 0; components.length > 0; ) {
+    const name = components.shift()!
+    if (name === '' || name === '.') continue
+    const next = resolve(real, name)
+    const stats = lstatSync(next)
+    if (!stats.isSymbolicLink()) {
+      real = next
+      continue
+    }
+    // The kernel follows as many.
+    if (++links > 40) realpathSync(path)
+    problems.push(...findFolderProblems(real, uid))
+    const target = readlinkSync(next)
+    if (target.startsWith('/')) real = '/'
+    components.unshift(...target.split('/'))
+  }
+  return problems
 }
 
 /** Above `folder` itself, one like /tmp is fine, which is sticky and root's: others cannot replace what is there. */

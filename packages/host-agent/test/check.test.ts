@@ -147,7 +147,7 @@ test('hooks that others could change are problems, and those that are dangerous 
   const told = warnings.filter((warning) => warning.startsWith('hooks.')).join('\n')
   assert.equal(
     told.replaceAll(folder.path, ''),
-    `hooks.lax is given /open/script, which others may write to, or which is behind a link: if it is run, so is what they write
+    `hooks.lax is given /open/script, which others may write to or put something else in the place of: if it is run, so is that
 hooks.lax can be run 100 times an hour by whoever has the server
 hooks.lax may fail, and the backup goes on without it: only a warning tells
 hooks.given has /restore/hook, and allow.restore lets a server write below /restore: it can run what it likes`,
@@ -157,10 +157,11 @@ hooks.given has /restore/hook, and allow.restore lets a server write below /rest
     folder.check().problems.map((line) => line.replaceAll(folder.path, '')),
     ['/bin/hook: found mode 0722; expected a file that only its owner may write to (chmod go-w /bin/hook)'],
   )
-  symlinkSync(program, folder.at('link'))
-  appendFileSync(folder.settings, `[hooks.link]\n${command(folder.at('link'))}\nwhen = "before"\n`)
+  chmodSync(program, 0o700)
+  symlinkSync(program, folder.at('open/link'))
+  appendFileSync(folder.settings, `[hooks.link]\n${command(folder.at('open/link'))}\nwhen = "before"\n`)
   assert.match(
     folder.check().problems.join('\n'),
-    /hooks\.link\.command: found .*which is a link or behind one/,
+    /open: found mode 0777; expected a folder that only its owner/,
   )
 })

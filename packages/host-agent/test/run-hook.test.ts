@@ -171,7 +171,7 @@ test('what a hook says is cut in the middle and cleaned, however much it is', as
   assert.equal(cleaned[3]!.length, 1000)
 })
 
-test('a command that others may change, or that is reached through a link, is no command', (t) => {
+test('a command that others may change, or put another in the place of by a link, is no command', (t) => {
   using folder = new TemporaryFolder()
   const problems = (program: string) =>
     findCommandProblems(program, uid, '/f.toml', 'hooks.x.command').map(({ found }) => found)
@@ -184,11 +184,21 @@ test('a command that others may change, or that is reached through a link, is no
   assert.deepEqual(problems(command), [`${command}, which may not be executed`])
   chmodSync(command, 0o700)
   symlinkSync(command, folder.at('link'))
-  assert.deepEqual(problems(folder.at('link')), [`${folder.at('link')}, which is a link or behind one`])
+  symlinkSync('.', folder.at('here'))
+  assert.deepEqual(problems(folder.at('here/here/link')), [])
   folder.write('open/hook', '')
   chmodSync(folder.at('open/hook'), 0o700)
   chmodSync(folder.at('open'), 0o777)
   assert.deepEqual(problems(folder.at('open/hook')), ['mode 0777'])
+  // What it leads to is fine, but whoever may write to its folder can lead it elsewhere.
+  symlinkSync(command, folder.at('open/link'))
+  symlinkSync('open', folder.at('way'))
+  assert.deepEqual(problems(folder.at('open/link')), ['mode 0777'])
+  assert.deepEqual(problems(folder.at('way/link')), ['mode 0777'])
+  symlinkSync('open/link', folder.at('two'))
+  assert.deepEqual(problems(folder.at('two')), ['mode 0777'])
+  symlinkSync('circle', folder.at('circle'))
+  assert.match(problems(folder.at('circle'))[0]!, /cannot be looked at \(ELOOP\)/)
   assert.deepEqual(problems(folder.at('none')), [`no file ${folder.at('none')}`])
   if (uid !== 0) return
   chownSync(command, 65_534, 65_534)
