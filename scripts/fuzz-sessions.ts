@@ -21,6 +21,9 @@ function positive(name: keyof typeof values): number {
 
 const toldEvery = 200
 
+const stop = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+
 try {
   const seed = positive('seed')
   let told = 0
@@ -29,6 +32,7 @@ try {
     seed,
     sessions: positive('sessions'),
     seconds: positive('seconds'),
+    signal: stop.signal,
     onGroup: (report) => {
       if (report.sessions - told < toldEvery) return
       told = report.sessions

@@ -214,6 +214,8 @@ export interface SessionFuzzing {
   seed: number
   sessions: number
   seconds: number
+  /** Ends it after the group at work. */
+  signal?: AbortSignal
   onGroup?(report: MutationReport): void
 }
 
@@ -228,6 +230,7 @@ export async function fuzzSessions({
   seed,
   sessions,
   seconds,
+  signal,
   onGroup,
 }: SessionFuzzing): Promise<MutationReport> {
   const beganMs = performance.now()
@@ -243,7 +246,7 @@ export async function fuzzSessions({
     const left = sessions - total.sessions
     const mutations = chooseMutations(seed + round, Math.min(left, roundSessions))
     for (let at = 0; at < mutations.length; at += liars) {
-      if (performance.now() - beganMs > seconds * 1000) {
+      if (signal?.aborted || performance.now() - beganMs > seconds * 1000) {
         await hosts.checkWhatWasBelieved()
         return total
       }
