@@ -80,6 +80,23 @@ test('the catalog that was is kept beside the new one', async () => {
   assert.deepEqual(dumpVersions(old), before)
 })
 
+test('the log of a catalog that is lost is not taken for that of the new one', async () => {
+  using past = await PastRuns.create()
+  await addHistory(past)
+  const before = dumpVersions(past.catalog)
+  const { catalogFile } = past.repository
+  // As after a death at a moment at which the old catalog has its new name, and its log has not.
+  past.catalog.transaction(() => past.catalog.statements.addHost.run('of the old one'))
+  const log = readFileSync(`${catalogFile}-wal`)
+  past.catalog.close()
+  rmSync(catalogFile)
+  writeFileSync(`${catalogFile}-wal`, log)
+  await rebuildCatalog(past.repository, () => past.nowMs, { onArchive: () => {} })
+  using catalog = new Catalog(catalogFile)
+  assert.deepEqual(dumpVersions(catalog), before)
+  assert.deepEqual(catalog.hostNames(), ['web1'])
+})
+
 test('a damaged archive is told, and those that build on it are taken in as far as they go', async () => {
   using past = await PastRuns.create()
   const [, second, third, fourth] = await addHistory(past)

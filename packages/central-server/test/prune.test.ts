@@ -11,6 +11,7 @@ import { adoptArchives } from '../src/jobs/adopt-archives.ts'
 import { applyPrune, planPrune, pruneHost } from '../src/jobs/prune.ts'
 import { rebuildCatalog } from '../src/jobs/rebuild-catalog.ts'
 import type { RetentionPolicy } from '../src/retention/plan.ts'
+import { moveToTrash } from '../src/storage/trash.ts'
 import { day, dumpVersions, PastRuns, trashDays } from './past-run.ts'
 import { remembering } from './told.ts'
 
@@ -164,6 +165,24 @@ test('a crash between catalog and file leaves an archive that is taken in again,
     assert.deepEqual(await adoptArchives({ ...past.prune, log: remembering().log, signal }, lease), [7, 8, 9])
   }
   assert.deepEqual(standing(past, past.catalog.runs('web1').find(({ id }) => id === 8)!), before)
+  await pruneHost(past.prune, hostWith({ last: 3 }))
+  assert.deepEqual(idsOf(past), [4, 5, 6])
+  assert.equal(past.files('trash').length, 3)
+})
+
+test('a crash between two files leaves archives that have all that they build on', async () => {
+  using past = await PastRuns.create()
+  const runs = await addRuns(past)
+  const before = standing(past, runs[1]!)
+  for (const run of runs.slice(0, 3)) removeRun(past.catalog, run, past.nowMs)
+  const [first] = forgetUnneededRuns(past.catalog, 'web1')
+  await moveToTrash(past.repository, 'web1', first!, past.nowMs)
+  // Here it ends.
+  {
+    using lease = takeLease(past.catalog, 'web1')
+    assert.deepEqual(await adoptArchives({ ...past.prune, log: remembering().log, signal }, lease), [7, 8])
+  }
+  assert.deepEqual(standing(past, past.catalog.run(8)!), before)
   await pruneHost(past.prune, hostWith({ last: 3 }))
   assert.deepEqual(idsOf(past), [4, 5, 6])
   assert.equal(past.files('trash').length, 3)

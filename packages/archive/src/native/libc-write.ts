@@ -39,6 +39,7 @@ const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_EMPTY_PATH = 0x1000
 const RENAME_NOREPLACE = 1
 const UTIME_OMIT = (1 << 30) - 2
+const LOCK_SH = 1
 const LOCK_EX = 2
 const LOCK_NB = 4
 const SYNC_FILE_RANGE_WRITE = 2
@@ -214,4 +215,9 @@ export function beginWriteback(fd: number, offset: number, length: number): Prom
   return new Promise((resolve) =>
     nativeSyncFileRange.async(fd, offset, length, SYNC_FILE_RANGE_WRITE, () => resolve()),
   )
+}
+
+/** As `lockFile`, but any number of openings may have it so at once. In place of a lock that this opening has. */
+export function lockShared(fd: number): number {
+  return result(nativeFlock(fd, LOCK_SH | LOCK_NB))
 }

@@ -1,25 +1,12 @@
 import type { Entry } from '../entry.ts'
 import { close, errno, openDirectoryAt } from '../native/libc.ts'
-import {
-  makeDirectoryAt,
-  openDirectoryPathAt,
-  reopenDirectory,
-  setMode,
-  unlinkAt,
-} from '../native/libc-write.ts'
+import { makeDirectoryAt, openDirectoryPathAt, reopenDirectory, setMode } from '../native/libc-write.ts'
 import type { BytePath } from '../path.ts'
 import { decide, unfinishedMode } from './decision.ts'
-import {
-  hasLayout,
-  mayBeSealed,
-  reseal,
-  setInodeFlags,
-  setLayout,
-  unseal,
-  unsealOpen,
-} from './inode-flags.ts'
+import { hasLayout, mayBeSealed, setInodeFlags, setLayout, unseal, unsealOpen } from './inode-flags.ts'
 import { standsUnderOtherName } from './other-name.ts'
 import type { Spot } from './placement.ts'
+import { removeAt, removeStale } from './removal.ts'
 import { describeFailure } from './report.ts'
 import { closerLookOf, type Standing, standingAt, standingOf } from './standing.ts'
 import type { RestoreWork } from './work.ts'
@@ -92,16 +79,6 @@ function makeFolder(work: RestoreWork, entry: Entry): boolean {
   return false
 }
 
-/** Removes what stands in place of a folder, also where its flags forbid it. 0, or a negative error number. */
-function removeAt({ folder, name }: Spot, standing: Standing): number {
-  const removed = unlinkAt(folder, name)
-  const unsealed = mayBeSealed(removed) ? unseal(folder, name, standing) : null
-  if (unsealed === null) return removed
-  const again = unlinkAt(folder, name)
-  reseal(unsealed)
-  return again
-}
-
 /** What decides how that is stored which comes into a new folder. */
 function prepare(entry: Entry, { folder, name }: Spot): void {
   if (!hasLayout(entry)) return
@@ -146,12 +123,14 @@ export async function finishFolders(work: RestoreWork, obstructed: Obstructed): 
 function finishFolder(work: RestoreWork, entry: Entry): void {
   const { record, tree } = work
   const folder = tree.folder(entry.path, false)
+  const readable = folder < 0 ? folder : reopenDirectory(folder)
+  if (readable >= 0) removeStale(tree, readable)
   const standing = folder < 0 ? folder : standingOf(folder)
   if (typeof standing === 'number') {
+    if (readable >= 0) close(readable)
     record.problem('failed', entry.path, describeFailure('cannot open the folder again', standing))
     return
   }
-  const readable = reopenDirectory(folder)
   const action = decide(entry, standing, work.rules, () => {
     if (readable >= 0) standing.closer = closerLookOf(readable)
   })

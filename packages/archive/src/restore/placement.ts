@@ -5,6 +5,7 @@ import { close, cName, errno } from '../native/libc.ts'
 import {
   createFileAt,
   linkObjectAt,
+  lockFile,
   makeNodeAt,
   makeSymlinkAt,
   openPathAt,
@@ -18,8 +19,14 @@ import type { Action } from './decision.ts'
 import { mayBeSealed, reseal, type Unsealed, unseal } from './inode-flags.ts'
 import { type Standing, standingAt, standingOf } from './standing.ts'
 
-/** What an object is called until it is whole. One that a killed restore leaves behind can be removed. */
+/** What an object is called until it is whole. One that a killed restore leaves behind is removed by the next. */
 const temporaryPrefix = '.central-backup-restore-'
+const temporaryName = /^\.central-backup-restore-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/** Whether it is a name that a restore gives to what is not whole yet. */
+export function isTemporary(name: string): boolean {
+  return temporaryName.test(name)
+}
 
 /** Tries before giving up on a folder in which somebody makes and removes names all the time. */
 const attemptsMax = 16
@@ -42,7 +49,10 @@ export interface Begun {
 export function beginFile({ folder }: Spot): Begun | number {
   return withTemporaryName((temporary) => {
     const fd = createFileAt(folder, temporary)
-    return fd < 0 ? fd : { fd, isPath: false, temporary }
+    if (fd < 0) return fd
+    // Whoever clears up after dead restores looks for it.
+    lockFile(fd)
+    return { fd, isPath: false, temporary }
   })
 }
 

@@ -20,7 +20,8 @@ import { type RestoreOptions, RestoreWork } from './work.ts'
  *   no link is followed below it.
  * - A file has its name only once it is whole and has all its attributes. What is damaged or cannot be written is
  *   reported, and all else comes back.
- * - What was broken off goes on where it ended when it is called again: see `decide` for what counts as done.
+ * - What was broken off goes on where it ended when it is called again: see `decide` for what counts as done. What a
+ *   restore that was killed had begun, under a temporary name, is removed from the folders that this one restores.
  *
  * Throws an `ArchiveError` (`restore-failed`) where the target takes nothing any more, and the reason of the signal
  * where that is aborted. When it returns, all that was written is on disk.
@@ -31,6 +32,7 @@ export async function restoreTree(
   options: RestoreOptions = {},
 ): Promise<RestoreReport> {
   using tree = openTarget(target, options.subfolder ?? ('' as BytePath), true)!
+  tree.share()
   const work = new RestoreWork(source, tree, options)
   const obstructed = await makeFolders(work)
   await restoreFiles(work)

@@ -1,5 +1,7 @@
 import { AT_FDCWD, close, cName, errno, FileStatus, openDirectoryAt } from '../native/libc.ts'
 import {
+  lockFile,
+  lockShared,
   makeDirectoryAt,
   openDirectoryPathAt,
   reopenDirectory,
@@ -12,6 +14,9 @@ const openFoldersMax = 128
 
 /** File systems below the target whose writing is waited for in the end. */
 const fileSystemsMax = 256
+
+/** Tries to share the target while others have it alone, which is for an instant only. */
+const shareAttemptsMax = 1000
 
 /** Mode of folders that the entries say nothing of. */
 const unknownFolderMode = 0o700
@@ -80,6 +85,23 @@ export class TargetTree implements Disposable {
     }
     this.#path = path
     return this.#fds.at(-1)!
+  }
+
+  /** Lets others that restore to the same target know that somebody does. Ends with the tree, or with the process. */
+  share(): void {
+    for (let attempt = 0; attempt < shareAttemptsMax; attempt++)
+      if (lockShared(this.#fds[0]!) !== -errno.EAGAIN) return
+  }
+
+  /** Does `work`, which is to be short, where nobody else restores to this target. */
+  whileAlone(work: () => void): void {
+    const target = this.#fds[0]!
+    if (lockFile(target) < 0) return
+    try {
+      work()
+    } finally {
+      lockShared(target)
+    }
   }
 
   /** Waits until all that was written is on disk. Negative error numbers of file systems that failed. */

@@ -266,11 +266,12 @@ export function prepareStatements(database: Database.Database) {
        ON CONFLICT DO UPDATE SET state = excluded.state, at_ms = excluded.at_ms, reason = excluded.reason`,
     ),
     deleteRepackRefusal: database.prepare<[run: number]>('DELETE FROM repack_refusals WHERE run_id = ?'),
-    /** Removed runs of a host that no run builds on that is not removed. */
+    /** Removed runs of a host that no run builds on that is not removed, the newest first. */
     unneededRuns: database.prepare<[host: string], RunRow>(
       `${selectRuns} WHERE hosts.name = ? AND removed_at_ms IS NOT NULL AND NOT EXISTS (
          SELECT 1 FROM runs AS other WHERE other.generation = runs.generation AND other.id > runs.id
-           AND other.archive IS NOT NULL AND other.removed_at_ms IS NULL)`,
+           AND other.archive IS NOT NULL AND other.removed_at_ms IS NULL)
+       ORDER BY runs.id DESC`,
     ),
     /** What ended in a run that is forgotten still stands in the last one that is left. */
     endNoMore: database.prepare<[KeyRange & { run: number }]>(

@@ -1,4 +1,4 @@
-import { existsSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, linkSync, renameSync, rmSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import {
@@ -241,15 +241,28 @@ function holdAllHosts(repository: Repository, now: () => number): { close(): voi
   return { close, [Symbol.dispose]: close }
 }
 
+/**
+ * A crash leaves the old catalog or the new one, never none, and never the log of the old one beside the new one: SQLite
+ * would take it for its own.
+ */
 function replaceDatabase(file: string, replacement: string): string | null {
   const replaced = `${file}.replaced`
   const existed = existsSync(file)
   removeDatabase(replaced)
-  for (const suffix of existed ? ['', '-wal', '-shm'] : []) {
+  if (existed) keepAs(file, replaced)
+  for (const suffix of ['-wal', '-shm'])
     if (existsSync(file + suffix)) renameSync(file + suffix, replaced + suffix)
-  }
   renameSync(replacement, file)
   return existed ? replaced : null
+}
+
+/** A second name, where the file system has such: the first one is never missing then. */
+function keepAs(file: string, name: string): void {
+  try {
+    linkSync(file, name)
+  } catch {
+    renameSync(file, name)
+  }
 }
 
 function removeDatabase(file: string): void {
