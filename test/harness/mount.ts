@@ -1,8 +1,8 @@
 /** Small file systems of a test's own, to fill, to make read-only and to lose. For root only. */
-import { spawnSync } from 'node:child_process'
-import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 
 export class Mount implements Disposable {
   readonly path: string
@@ -25,6 +25,11 @@ export class Mount implements Disposable {
   /** An ext4 of its own in a file. */
   static ext4(megabytes: number, ...options: string[]): Mount {
     return Mount.#inFile(megabytes, 'mkfs.ext4', ['-q', '-F', ...options])
+  }
+
+  /** An ext4 that becomes read-only when it meets an error. */
+  static ext4ThatFails(megabytes: number, ...options: string[]): Mount {
+    return Mount.#inFile(megabytes, 'mkfs.ext4', ['-q', '-F', '-e', 'remount-ro', ...options])
   }
 
   /** An ext4 that takes values of extended attributes of 64 KiB, as not every one does. */
@@ -69,6 +74,12 @@ export class Mount implements Disposable {
   /** Takes the power away: what was not written to the disk by now will never be. Nothing works until `restore`. */
   losePower(): void {
     run('xfs_io', ['-x', '-c', 'shutdown', this.path])
+  }
+
+  /** What an ext4 with `errors=remount-ro` does when it meets an error: read-only from now on, also for open files. */
+  fail(): void {
+    const device = execFileSync('findmnt', ['-n', '-o', 'SOURCE', this.path], { encoding: 'utf8' }).trim()
+    writeFileSync(`/sys/fs/ext4/${basename(device)}/trigger_fs_error`, '1')
   }
 
   /**

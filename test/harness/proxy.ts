@@ -13,9 +13,10 @@ export interface Fault {
   /**
    * `cut`: both connections are ended (FIN). `reset`: both are reset (RST). `stall`: nothing passes any more, in either
    * direction, and nothing is closed. `corrupt`: one bit of the next byte is turned over, and all goes on.
-   * `none`: all goes on; only `onStrike` is called.
+   * `half-open`: the connection to where the bytes come from is reset, and the other side is told nothing. `slow`: all goes
+   * on, a piece at a time. `none`: all goes on; only `onStrike` is called.
    */
-  what: 'cut' | 'reset' | 'stall' | 'corrupt' | 'none'
+  what: 'cut' | 'reset' | 'stall' | 'half-open' | 'slow' | 'corrupt' | 'none'
   /** Called at that moment, before what is left passes: to kill a program, for example. */
   onStrike?: () => void
 }
@@ -27,6 +28,8 @@ export class BreakingProxy implements Disposable {
   targetPort: number
   /** Bytes of the newest connection that were passed on. */
   passed: Passed = { fromServer: 0, fromAgent: 0 }
+  /** Called with each piece that passes: where messages begin and end, as far as the network tells. */
+  onPiece: ((direction: Direction, bytes: number) => void) | null = null
   #fault: Fault | null = null
   #struck = Promise.withResolvers<Passed>()
   readonly #server: Server
@@ -79,7 +82,11 @@ export class BreakingProxy implements Disposable {
     this.passed = passed
     const fault = this.#fault
     this.#fault = null
-    const connection = new Connection(server, agent, passed, fault, () => this.#struck.resolve({ ...passed }))
+    const observer = {
+      onPiece: (direction: Direction, bytes: number) => this.onPiece?.(direction, bytes),
+      onStrike: () => this.#struck.resolve({ ...passed }),
+    }
+    const connection = new Connection(server, agent, passed, fault, observer)
     for (const socket of [server, agent]) {
       this.#sockets.add(socket)
       socket.on('close', () => this.#sockets.delete(socket))
@@ -88,18 +95,28 @@ export class BreakingProxy implements Disposable {
   }
 }
 
+interface Observer {
+  onPiece(direction: Direction, bytes: number): void
+  onStrike(): void
+}
+
+/** A slow line carries so many bytes, and then waits for so long. */
+const slowBytes = 32 * 1024
+const slowMs = 20
+
 class Connection {
   readonly #sockets: Record<Direction, Socket>
   readonly #passed: Passed
   #fault: Fault | null
-  readonly #onStrike: () => void
+  readonly #observer: Observer
   #broken = false
+  #slow = false
 
-  constructor(server: Socket, agent: Socket, passed: Passed, fault: Fault | null, onStrike: () => void) {
+  constructor(server: Socket, agent: Socket, passed: Passed, fault: Fault | null, observer: Observer) {
     this.#sockets = { fromServer: server, fromAgent: agent }
     this.#passed = passed
     this.#fault = fault
-    this.#onStrike = onStrike
+    this.#observer = observer
   }
 
   begin(): void {
@@ -141,22 +158,34 @@ class Connection {
   }
 
   #forward(direction: Direction, piece: Buffer): void {
+    const from = this.#sockets[direction]
     const to = this.#sockets[other(direction)]
+    this.#observer.onPiece(direction, piece.length)
     this.#passed[direction] += piece.length
     if (to.destroyed || to.writableEnded) return
-    if (!to.write(piece)) this.#sockets[direction].pause()
+    if (!to.write(piece)) from.pause()
+    if (this.#slow && piece.length >= 1024) {
+      from.pause()
+      setTimeout(() => from.resume(), slowMs * Math.ceil(piece.length / slowBytes))
+    }
   }
 
   /** What still passes of the piece at whose beginning it strikes. */
   #strike(fault: Fault, rest: Buffer): Buffer | null {
-    this.#onStrike()
+    this.#observer.onStrike()
     fault.onStrike?.()
-    if (fault.what === 'none') return rest
+    if (fault.what === 'slow') this.#slow = true
+    if (fault.what === 'none' || fault.what === 'slow') return rest
     if (fault.what === 'corrupt') {
       rest[0]! ^= 0x10
       return rest
     }
     this.#broken = true
+    if (fault.what === 'half-open') {
+      this.#sockets[other(fault.direction)].pause()
+      this.#sockets[fault.direction].resetAndDestroy()
+      return null
+    }
     for (const socket of Object.values(this.#sockets)) {
       // What comes in from now on is read and dropped, but for a stalled one, whose senders are to feel it.
       if (fault.what === 'stall') socket.pause()
