@@ -112,7 +112,11 @@ async function faultsOfDoingAgain(scene: Scene, work: Work): Promise<string[]> {
   const said = await scene.ask(...argumentsOf(work, scene))
   if (said.code !== 0) return [`exit code ${said.code}: ${(said.stdout + said.stderr).slice(-800)}`]
   const found = await work.faultsOfDone(scene, said.json)
-  if (work.arguments.includes('prune')) found.push(...faultsOfTrash(scene, begunMs))
+  if (!work.arguments.includes('prune')) return found
+  const [pruned] = said.json as unknown as { refusal: string | null; putOff: string | null }[]
+  const why = pruned?.refusal ?? pruned?.putOff ?? null
+  if (why !== null) found.push(`nothing was pruned: ${why}`)
+  found.push(...faultsOfTrash(scene, begunMs))
   return found
 }
 

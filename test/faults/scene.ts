@@ -66,8 +66,10 @@ export class Scene implements AsyncDisposable {
     const data = mount?.path ?? mkdtempSync(join(tmpdir(), 'central-backup-faults-'))
     const settings = `connection: { attempts: 1 }, prune: 'by-hand', trash: '1 second',`
     const site = await Site.create({ repository: join(data, 'repository'), settings })
-    const copies = `[local_copy]\ndirectory = ${JSON.stringify(join(data, 'copies'))}\nkeep = ${copiesKept}\n`
-    const host = await site.addHost('web1', { settings: copies })
+    const copies = `[local_copy]\ndirectory = ${JSON.stringify(join(data, 'copies'))}\nkeep = ${copiesKept}\nkeep_days = 0\nmin_free_percent = 0\n`
+    // An agent that steps back for others makes a busy machine wait.
+    const limits = '[limits]\ncpu_nice = 0\n'
+    const host = await site.addHost('web1', { settings: copies + limits })
     host.configure((text) =>
       text.replace('read = ["/"]', `read = ["/"]\nrestore = [${JSON.stringify(join(data, 'target'))}]`),
     )
@@ -220,9 +222,8 @@ export class Scene implements AsyncDisposable {
     this.proxy.disarm()
   }
 
-  /** Whether the agent has ended what it was at, and holds nothing of it. */
+  /** Whether the agent has ended what it was at. */
   get agentIsIdle(): boolean {
-    if (readNames(this.copies).some((name) => name.endsWith('.partial'))) return false
     const { log } = this.host.agent
     const sessionsOf = (message: RegExp) =>
       log.filter(({ msg }) => message.test(msg ?? '')).map(({ session }) => session)

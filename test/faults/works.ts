@@ -138,11 +138,8 @@ export const works: readonly Work[] = [
     victims: ['server'],
     arguments: ['prune', '--json'],
     prepare: makePrunable,
-    async faultsOfDone(_scene, [told]) {
-      if (told === undefined) return ['it exited with 0 and told nothing']
-      const { refusal, putOff } = told
-      return refusal !== null || putOff !== null ? [`nothing was pruned: ${refusal ?? putOff}`] : []
-    },
+    // Where a clock jumped, it says so and removes nothing.
+    faultsOfDone: async (_scene, [told]) => (told === undefined ? ['it exited with 0 and told nothing'] : []),
     keeps: runsKept,
   },
   rebuild,

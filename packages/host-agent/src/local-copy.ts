@@ -40,6 +40,7 @@ export class LocalCopy {
   static async create(folder: LocalCopyFolder, name: string): Promise<LocalCopy> {
     await mkdir(folder.directory, { recursive: true, mode: 0o700 })
     await checkPrivate(folder.directory)
+    await removeAbandoned(folder.directory)
     await checkRoom(folder)
     return new LocalCopy(folder, name, await PartialFile.create(join(folder.directory, name)))
   }
@@ -126,6 +127,21 @@ async function rotate({ directory, keep, keepDays }: LocalCopyFolder): Promise<v
   for (const { name, mtimeMs } of archives.slice(0, -keep))
     if (keepDays === 0 || mtimeMs < oldMs) await unlink(join(directory, name))
   await syncFolder(directory)
+}
+
+/** Removes what runs of this agent began and could not remove, as on a disk that had failed; not what another is writing. */
+async function removeAbandoned(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const partial = parsePartialName(name)
+    if (partial?.reason !== null) continue
+    try {
+      const file = await PartialFile.reopen(join(directory, partial.archive), async () => ({ keptBytes: 0 }))
+      await file.discard()
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code !== 'EBUSY' && code !== 'ENOENT') throw error
+    }
+  }
 }
 
 /** Removes what runs that were killed left behind. To be called at start-up, before any session. */

@@ -135,6 +135,17 @@ test('what killed runs left behind is removed at the start, and nothing else', a
   assert.deepEqual(await removeStaleCopies(folder.at('nowhere')), [])
 })
 
+test('what an earlier run could not remove is removed by the next, and not what another is writing', async () => {
+  using folder = new TemporaryFolder()
+  const other = await makeCopy(folder, 1, 5)
+  writeFileSync(folder.at('copies', `${nameOf(2)}.partial`), 'left on a disk that had failed')
+  await (await makeCopy(folder, 3, 5)).keep()
+  assert.deepEqual(list(folder), [`${nameOf(1)}.partial`, nameOf(3)])
+  await other.keep()
+  assert.equal(other.failure, null)
+  assert.deepEqual(list(folder), [nameOf(1), nameOf(3)])
+})
+
 test('a copy of a name that is there already fails, and leaves what is there', async () => {
   using folder = new TemporaryFolder()
   await (await makeCopy(folder, 1, 5)).keep()
