@@ -22,7 +22,6 @@ const noStrace = await lacksStrace()
 const chosen: { work: string; kind: string; count: number }[] = [
   { work: 'prune', kind: 'kill', count: 1 },
   { work: 'restore', kind: 'kill', count: 1 },
-  { work: 'to-host', kind: 'cut', count: 1 },
 ]
 
 describe('whatever strikes', { concurrency: 1, skip: noStrace }, () => {

@@ -68,7 +68,7 @@ export class Scene implements AsyncDisposable {
     const site = await Site.create({ repository: join(data, 'repository'), settings })
     const copies = `[local_copy]\ndirectory = ${JSON.stringify(join(data, 'copies'))}\nkeep = ${copiesKept}\nkeep_days = 0\nmin_free_percent = 0\n`
     // An agent that steps back for others makes a busy machine wait.
-    const limits = '[limits]\ncpu_nice = 0\n'
+    const limits = '[limits]\ncpu_nice = 0\nruns_per_hour = 3600\n'
     const host = await site.addHost('web1', { settings: copies + limits })
     host.configure((text) =>
       text.replace('read = ["/"]', `read = ["/"]\nrestore = [${JSON.stringify(join(data, 'target'))}]`),
