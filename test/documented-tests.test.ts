@@ -1,7 +1,7 @@
 /** The tests that the tables of the docs name are there: what they promise is shown by something. */
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
 
 const checkout = join(import.meta.dirname, '..')
@@ -53,14 +53,38 @@ function patternOf(text: string, wildcard: RegExp): Pattern {
   return text.split(wildcard).flatMap((part, i) => (i === 0 ? [...part] : [anything, ...part]))
 }
 
-/** Names of tests of a file, and what tables of cases call themselves. Without what would match anything. */
-function namesIn(file: string): Pattern[] {
-  const source = readFileSync(join(checkout, file), 'utf8')
-  const literal = /'((?:[^'\\\n]|\\.)*)'|"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`/g
+const literal = /'((?:[^'\\\n]|\\.)*)'|"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`/g
+
+/** All texts of a source, those that would match anything left out. */
+function textsIn(source: string): Pattern[] {
   return [...source.matchAll(literal)].flatMap(([, single, double, template]) => {
     const text = (single ?? double ?? template)!.replaceAll(/\\(['"`$])/g, '$1')
     const pattern = template === undefined ? [...text] : patternOf(text, /\$\{[^}]*\}/)
     return pattern.filter((one) => one !== anything).length >= 5 ? [pattern] : []
+  })
+}
+
+/**
+ * Names of tests of a file, and what its tables of cases call themselves, also where these stand in files of tests that it
+ * imports.
+ */
+function namesIn(file: string): Pattern[] {
+  const names = textsIn(readFileSync(join(checkout, file), 'utf8'))
+  for (const imported of importedBy(file, new Set([file]))) {
+    const source = readFileSync(join(checkout, imported), 'utf8')
+    for (const [, name] of source.matchAll(/\bname: (?:'([^'\n]*)')/g)) names.push([...name!])
+  }
+  return names
+}
+
+function importedBy(file: string, seen: Set<string>): string[] {
+  const source = readFileSync(join(checkout, file), 'utf8')
+  return [...source.matchAll(/from '(\.[^']*\.ts)'/g)].flatMap(([, path]) => {
+    const imported = join(dirname(file), path!)
+    if (seen.has(imported) || !/(^|\/)test\//.test(imported) || !existsSync(join(checkout, imported)))
+      return []
+    seen.add(imported)
+    return [imported, ...importedBy(imported, seen)]
   })
 }
 
