@@ -159,9 +159,15 @@ async function sendParts(
   try {
     let sending: Promise<unknown> = Promise.resolve()
     for await (const part of packing) {
-      if (part.kind === 'frame') assembly?.addFrame(part.bytes)
-      else assembly?.addIndex(part.bytes)
-      await sending
+      try {
+        if (part.kind === 'frame') assembly?.addFrame(part.bytes)
+        else assembly?.addIndex(part.bytes)
+        await sending
+      } catch (error) {
+        // The one before it could not be sent, and this one never will be.
+        part.release()
+        throw error
+      }
       sending = sendPart(session, part, copy)
       // Awaited before the next part, or below; until then a failure is not to go unhandled.
       sending.catch(() => {})
