@@ -5,6 +5,7 @@
  */
 import { readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { Mutator } from '../harness/mutate.ts'
 import type { Program } from '../harness/program.ts'
@@ -69,6 +70,7 @@ const hourMsMax = 30 * 60_000
 const watchMs = 100
 /** Threads of sessions that ended may take so long to go. */
 const restMsMax = 10_000
+const firstRestMs = 1000
 
 const movedClock = pathToFileURL(join(import.meta.dirname, 'moved-clock.ts')).href
 
@@ -227,19 +229,16 @@ class Day {
   /** Waits for what has ended to be gone, and only so long: what stays is seen in the figures. */
   async #agentsAtRest(): Promise<Record<string, Usage>> {
     const rest = this.#report.hours[0]?.agents
+    // Nothing to compare with in the first hour.
+    if (rest === undefined) await delay(firstRestMs)
     const deadlineMs = performance.now() + restMsMax
     for (;;) {
       const usage = this.#fleet.usage()
       const isAtRest = Object.entries(usage).every(
-        ([name, { descriptors }]) => descriptors <= (rest?.[name]?.descriptors ?? 0),
+        ([name, { descriptors }]) => rest === undefined || descriptors <= rest[name]!.descriptors,
       )
-      if (isAtRest || performance.now() > deadlineMs || (rest === undefined && !isAtRest)) {
-        if (rest !== undefined) return usage
-        // Nothing to compare with in the first hour: what stands still is at rest.
-        await new Promise((resolve) => setTimeout(resolve, 1000))
-        return this.#fleet.usage()
-      }
-      await new Promise((resolve) => setTimeout(resolve, watchMs))
+      if (isAtRest || performance.now() > deadlineMs) return usage
+      await delay(watchMs)
     }
   }
 

@@ -29,7 +29,7 @@ export function formatLoad(report: LoadReport): string {
     `${agents} agents, ${hours.length} hourly runs, ${sessions} sessions in ${Math.round(busySeconds)} s (${(sessions / busySeconds).toFixed(1)} a second), ${Math.round(seconds / 60)} minutes with all that is around them.`,
     `Kept: ${kept} runs a host, a full one every ${runsPerFull}, an hour of trash. An idle agent that is a process has ${inMebibytes(idleAgentBytes)} MiB.`,
     formatTable(header, hours.map(formatHour), noColumns),
-    `${restored} random moments, one of each host, came back as they were, unless told otherwise here.`,
+    `${restored} random moments, one of each host, were restored and compared.`,
     ...faults.map((fault) => `- ${fault}`),
     faults.length === 0 ? 'Verdict: all is well.' : `Verdict: ${faults.length} faults.`,
   ]
