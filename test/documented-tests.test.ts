@@ -94,8 +94,8 @@ function canMeet(a: Pattern, b: Pattern): boolean {
   for (const one of a) {
     const next = [one === anything && row[0]!]
     for (const [j, other] of b.entries()) {
-      if (one === anything || other === anything)
-        next.push((one === anything && row[j + 1]!) || (other === anything && next[j]!) || row[j]!)
+      // A wildcard stands for nothing, or for one thing more.
+      if (one === anything || other === anything) next.push(row[j + 1]! || next[j]!)
       else next.push(row[j]! && one === other)
     }
     row = next
