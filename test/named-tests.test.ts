@@ -1,6 +1,6 @@
 /** The pages that name a test for each of their promises name tests that are there. */
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 
@@ -48,9 +48,12 @@ function isNamed(text: string, name: string): boolean {
   return toPattern(text).test(name) || toPattern(name).test(text)
 }
 
+/** Of a test and of what belongs to it alone: a folder of its name. */
 function sourceOf(file: string): string | null {
   const path = join(checkout, file)
-  return existsSync(path) ? readFileSync(path, 'utf8') : null
+  if (!existsSync(path)) return null
+  const beside = globSync(join(path.replace(/\.test\.ts$/, ''), '*.ts'))
+  return [path, ...beside].map((one) => readFileSync(one, 'utf8')).join('\n')
 }
 
 describe('the tests that', () => {
