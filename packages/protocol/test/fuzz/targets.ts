@@ -50,7 +50,8 @@ function* cut(input: Buffer, sizes: readonly number[]): Generator<Buffer> {
 
 /** The bytes of a message whose fields no schema has seen. */
 function rawMessage({ type, ...fields }: Message): Buffer {
-  const payload = 'payload' in fields ? (fields.payload as Buffer) : encodePayload(fields)
+  const isData = 'payload' in fields && Buffer.isBuffer(fields.payload)
+  const payload = isData ? (fields.payload as Buffer) : encodePayload(fields)
   const header = Buffer.alloc(5)
   header.writeUInt8(messageKindOf(type).number)
   header.writeUInt32BE(payload.length, 1)
