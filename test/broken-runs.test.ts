@@ -105,7 +105,7 @@ class Scene implements AsyncDisposable {
   static async make(): Promise<Scene> {
     const site = await Site.create()
     const host = await site.addHost('web1', {
-      settings: `[local_copy]\ndirectory = ${JSON.stringify(site.at('copies'))}\nkeep = 1\n`,
+      settings: `[local_copy]\ndirectory = ${JSON.stringify(site.at('copies'))}\nkeep = 1\nkeep_days = 0\n`,
     })
     fillTree(site.tree('web1'), treeMegabytes)
     await host.start()
