@@ -194,6 +194,22 @@ test('a damaged catalog says how to get another', () => {
   })
 })
 
+test('a run that is not what was written is neither shown nor written over', () => {
+  using folder = new TemporaryFolder()
+  const file = folder.at('catalog.sqlite')
+  {
+    using catalog = new Catalog(file)
+    using lease = takeLease(catalog, 'web1')
+    addRun(catalog, lease, 1)
+    catalog.database.exec('UPDATE runs SET checksum = zeroblob(32)')
+    assert.throws(() => catalog.setPinned(1, true), { code: 'catalog-damaged' })
+  }
+  assert.throws(() => new Catalog(file), {
+    code: 'catalog-damaged',
+    message: /run 1 is not what was written/,
+  })
+})
+
 /** A catalog with one run on a small disk that nobody has open; `breakDisk` is a shell command. */
 function withBrokenDisk(breakDisk: string, work: (file: string) => void): string | null {
   using folder = new TemporaryFolder()

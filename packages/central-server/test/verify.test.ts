@@ -191,3 +191,29 @@ test('what the catalog has otherwise than the archives is told, whatever it is',
   database.prepare("DELETE FROM versions WHERE path = CAST('t' || char(0) || 'a' AS BLOB)").run()
   assert.match((await check(past)).damage.join(), /t\/a: the catalog lacks it/)
 })
+
+test('another end of a version than the archives tell, and a version that none tells, are told', async () => {
+  const where = (name: string) => `path = CAST('t' || char(0) || '${name}' AS BLOB)`
+  for (const [change, told] of [
+    ['', /^$/],
+    [`UPDATE versions SET end_run = 4 WHERE ${where('a')}`, /^1: \/t\/a: the catalog has another end of it/],
+    [
+      `UPDATE versions SET end_run = NULL, end_reason = NULL WHERE ${where('a')}`,
+      /^1: \/t\/a: .* another end/,
+    ],
+    [`UPDATE versions SET end_reason = 0 WHERE ${where('link')}`, /^1: \/t\/link: .* another end/],
+    [`UPDATE versions SET path = CAST('x' AS BLOB) WHERE ${where('a')}`, /^1: \/x: .*, and no archive does/m],
+    [`UPDATE versions SET generation = 77 WHERE ${where('a')}`, /versions of run 77, which it does not know/],
+    ["UPDATE owners SET user_name = CAST('eve' AS BLOB)", /^1: \/t: .* other attributes/m],
+    ['UPDATE runs SET checksum = zeroblob(32) WHERE id = 3', /the catalog: run 3 is not what was written/],
+    ['DROP INDEX runs_by_host', /its schema is not the one of this program/],
+  ] as const) {
+    using past = await PastRuns.create()
+    await addRuns(past)
+    await past.add({ startedAtMs: day(3), gone: ['t/a'], unselected: ['t/link'] })
+    await past.add({ startedAtMs: day(4) })
+    await past.remove(2)
+    past.catalog.database.exec(change)
+    assert.match((await check(past)).damage.join('\n'), told, change)
+  }
+})

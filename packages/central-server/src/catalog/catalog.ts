@@ -2,9 +2,9 @@ import type { Outcome, RunKind } from '@central-backup/archive'
 import type Database from 'better-sqlite3'
 import { clockToleranceMs } from '../clock.ts'
 import { LeaseLostError } from '../errors.ts'
-import { toCatalogError, withCatalogErrors } from './failure.ts'
+import { catalogDamaged, guardStatement, toCatalogError, withCatalogErrors } from './failure.ts'
 import { type Migration, migrate, readMigrations } from './migrate.ts'
-import { openDatabase } from './open.ts'
+import { openDatabase, temporaryFile } from './open.ts'
 import { prepareStatements, type RunRow, type Statements } from './statements.ts'
 
 /** How many warnings of a run are kept; all are counted. */
@@ -95,14 +95,21 @@ export class Catalog implements Disposable {
   readonly #close: () => void
   readonly #obstacle: unknown
 
-  /** Opens the catalog, and makes it or brings its schema up to date where needed. `close` it in the end. */
+  /**
+   * Opens the catalog, and makes it or brings its schema up to date where needed. `close` it in the end. Throws a
+   * `CatalogError` also where rows that only the catalog has are not what was written. Of `temporaryFile`, makes an empty one
+   * that is gone when it is closed.
+   */
   constructor(file: string, options: CatalogOptions = {}) {
-    this.file = file
+    this.file = file === temporaryFile ? 'in the folder for temporary files' : file
     this.now = options.now ?? Date.now
     const { database, obstacle, close } = withCatalogErrors(file, () => openDatabase(file))
     try {
       migrate(database, options.migrations ?? readMigrations(), file)
       this.statements = prepareStatements(database)
+      for (const statement of Object.values(this.statements)) guardStatement(statement, this.file)
+      const damaged = this.statements.damagedRow.get()
+      if (damaged !== undefined) throw catalogDamaged(file, `${damaged} is not what was written`)
     } catch (error) {
       close()
       throw toCatalogError(error, file)
@@ -228,11 +235,11 @@ export class Catalog implements Disposable {
 
   /** As `transaction`, and when it returns, this and all that was written before survives a power loss. */
   durableTransaction<T>(work: () => T): T {
-    this.database.pragma('synchronous = FULL')
+    withCatalogErrors(this.file, () => this.database.pragma('synchronous = FULL'))
     try {
       return this.transaction(work)
     } finally {
-      this.database.pragma('synchronous = NORMAL')
+      withCatalogErrors(this.file, () => this.database.pragma('synchronous = NORMAL'))
     }
   }
 

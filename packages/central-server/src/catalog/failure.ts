@@ -2,7 +2,21 @@ import Database from 'better-sqlite3'
 import { BackupError, CatalogError, StorageError } from '../errors.ts'
 
 const rebuildHint =
-  'The archives hold all that is in it: move the file away (with its -wal and -shm) and run `backup-server catalog rebuild`.'
+  'The archives hold what is in it: `backup-server catalog rebuild` makes it anew, and keeps the old file beside it.'
+
+/** The catalog is not what was written. `what` is for people, and says what of it. */
+export function catalogDamaged(file: string, what: string, cause?: unknown): CatalogError {
+  return new CatalogError('catalog-damaged', `The catalog ${file} is damaged: ${what}`, {
+    cause,
+    hint: rebuildHint,
+  })
+}
+
+export function catalogFailed(file: string, error: InstanceType<typeof Database.SqliteError>): CatalogError {
+  return new CatalogError('catalog-failed', `The catalog ${file} failed: ${error.message} (${error.code})`, {
+    cause: error,
+  })
+}
 
 /** Turns an error of SQLite into one for people. Other errors stay as they are. */
 export function toCatalogError(error: unknown, file: string): unknown {
@@ -27,10 +41,9 @@ export function toCatalogError(error: unknown, file: string): unknown {
       })
     case 'SQLITE_CORRUPT':
     case 'SQLITE_NOTADB':
-      return new CatalogError('catalog-damaged', `The catalog ${file} is damaged: ${error.message}`, {
-        ...details,
-        hint: rebuildHint,
-      })
+    case 'SQLITE_CONSTRAINT':
+    case 'SQLITE_MISMATCH':
+      return catalogDamaged(file, error.message, error)
     case 'SQLITE_BUSY':
       return new CatalogError(
         'catalog-busy',
@@ -40,12 +53,12 @@ export function toCatalogError(error: unknown, file: string): unknown {
           hint: 'Look who has it open (`fuser`), and run again.',
         },
       )
+    case 'SQLITE_ERROR':
+      // What this program asks is right where the schema and the JSON in rows are what it has written.
+      if (!error.message.includes('transaction')) return catalogDamaged(file, error.message, error)
+      return catalogFailed(file, error)
     default:
-      return new CatalogError(
-        'catalog-failed',
-        `The catalog ${file} failed: ${error.message} (${error.code})`,
-        details,
-      )
+      return catalogFailed(file, error)
   }
 }
 
@@ -56,4 +69,34 @@ export function withCatalogErrors<T>(file: string, work: () => T): T {
   } catch (error) {
     throw toCatalogError(error, file)
   }
+}
+
+/** As `withCatalogErrors`, for each step of an iteration. */
+export function* iterateWithCatalogErrors<T>(file: string, items: () => Iterable<T>): IterableIterator<T> {
+  try {
+    yield* items()
+  } catch (error) {
+    throw toCatalogError(error, file)
+  }
+}
+
+type Call = (...values: unknown[]) => unknown
+
+/** Makes the calls of a statement throw what `toCatalogError` makes of their failures. Returns the statement. */
+export function guardStatement<T extends Database.Statement>(statement: T, file: string): T {
+  const calls = statement as unknown as Record<string, Call>
+  for (const name of ['run', 'get', 'all']) {
+    const call = calls[name]!
+    calls[name] = (...values) => {
+      try {
+        return call.apply(statement, values)
+      } catch (error) {
+        throw toCatalogError(error, file)
+      }
+    }
+  }
+  const iterate = calls.iterate!
+  calls.iterate = (...values) =>
+    iterateWithCatalogErrors(file, () => iterate.apply(statement, values) as Iterable<unknown>)
+  return statement
 }

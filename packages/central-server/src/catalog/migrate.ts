@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type Database from 'better-sqlite3'
+import Database from 'better-sqlite3'
 import { CatalogError } from '../errors.ts'
+import { catalogFailed } from './failure.ts'
 
 export interface Migration {
   /** The schema's version once it was applied: 1 for the first. */
@@ -40,10 +41,22 @@ export function migrate(database: Database.Database, migrations: readonly Migrat
         },
       )
     }
-    for (const { sql } of migrations.slice(current)) database.exec(sql)
+    for (const { sql } of migrations.slice(current)) execute(database, sql, file)
     database.pragma(`user_version = ${newest}`)
   })
   apply.immediate()
+}
+
+/** What is there already, although the version says that it is not, is damage; else the migration is at fault. */
+function execute(database: Database.Database, sql: string, file: string): void {
+  try {
+    database.exec(sql)
+  } catch (error) {
+    const failed = error instanceof Database.SqliteError && error.code === 'SQLITE_ERROR'
+    throw failed && !/already exists|duplicate column/.test(error.message)
+      ? catalogFailed(file, error)
+      : error
+  }
 }
 
 function schemaVersion(database: Database.Database): number {

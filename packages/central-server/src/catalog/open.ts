@@ -12,8 +12,12 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import Database from 'better-sqlite3'
 import { toStorageError } from '../storage/failure.ts'
+import { addChecksumFunction } from './checksum.ts'
 
 const lockTimeoutMs = 15_000
+
+/** In the place of a file name: a database of one process that lies in SQLite's folder for temporary files, without a name. */
+export const temporaryFile = ''
 
 export interface OpenDatabase {
   database: Database.Database
@@ -28,6 +32,7 @@ export interface OpenDatabase {
  * opened without it, for this process alone; where no file can be made at all, a copy is opened that cannot be written to.
  */
 export function openDatabase(file: string): OpenDatabase {
+  if (file === temporaryFile) return openTemporary()
   makePrivateFile(file)
   try {
     return openInPlace(file, 'NORMAL')
@@ -43,6 +48,7 @@ export function openDatabase(file: string): OpenDatabase {
 function openInPlace(file: string, lockingMode: 'NORMAL' | 'EXCLUSIVE'): OpenDatabase {
   const database = new Database(file, { timeout: lockTimeoutMs })
   try {
+    addChecksumFunction(database)
     database.pragma(`locking_mode = ${lockingMode}`)
     database.pragma('journal_mode = WAL')
     // What must survive a power loss is written by `Catalog.durableTransaction`.
@@ -53,6 +59,14 @@ function openInPlace(file: string, lockingMode: 'NORMAL' | 'EXCLUSIVE'): OpenDat
     database.close()
     throw error
   }
+}
+
+function openTemporary(): OpenDatabase {
+  const database = new Database(temporaryFile)
+  addChecksumFunction(database)
+  database.pragma('journal_mode = MEMORY')
+  database.pragma('synchronous = OFF')
+  return { database, obstacle: null, close: () => database.close() }
 }
 
 /** The log of what was written last (`-wal`), where a process left it, belongs to the database. */

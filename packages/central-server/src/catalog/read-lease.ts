@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { StorageError } from '../errors.ts'
 import { Catalog } from './catalog.ts'
+import { withCatalogErrors } from './failure.ts'
 import { heartbeatMs, isLiving, type LeaseOptions, ownerColumns } from './lease.ts'
 import { identifyProcess } from './process-identity.ts'
 import type { LeaseRow } from './statements.ts'
@@ -16,7 +17,10 @@ export function holdForReading(
   options: LeaseOptions = {},
 ): ReadLease {
   // With exclusive locking, as on a full disk, this process is the only one that has the catalog.
-  const alone = catalog.database.pragma('locking_mode', { simple: true }) === 'exclusive'
+  const lockingMode = withCatalogErrors(catalog.file, () =>
+    catalog.database.pragma('locking_mode', { simple: true }),
+  )
+  const alone = lockingMode === 'exclusive'
   if (!catalog.writable || alone) return new ReadLease(null, [])
   const acquiredAtMs = catalog.now()
   const owner = ownerColumns(options.self ?? identifyProcess())

@@ -1,8 +1,11 @@
 import type { BytePath } from '@central-backup/archive'
 import type { Catalog } from './catalog.ts'
+import { catalogDamaged } from './failure.ts'
 
 /** What rows of versions name by a number. Few of each are in use, and each is looked up once. */
 export interface References {
+  /** Of the catalog. */
+  file: string
   /** The archive of a run, also of a removed one. */
   archiveOf(run: number): string
   ownerOf(id: number): Owner
@@ -15,14 +18,16 @@ export interface Owner {
 
 export function openReferences(catalog: Catalog): References {
   return {
+    file: catalog.file,
     archiveOf: remember((run) => {
       const name = catalog.statements.archiveOfRun.get(run)
-      if (name == null) throw new Error(`run ${run} has left no archive`)
+      if (name == null)
+        throw catalogDamaged(catalog.file, `run ${run}, which has content, has left no archive`)
       return name
     }),
     ownerOf: remember((id) => {
       const row = catalog.statements.ownerNames.get(id)
-      if (row === undefined) throw new Error(`the catalog lacks owner ${id}`)
+      if (row === undefined) throw catalogDamaged(catalog.file, `it lacks owner ${id}`)
       return {
         user: row.user_name.toString('latin1') as BytePath,
         group: row.group_name.toString('latin1') as BytePath,

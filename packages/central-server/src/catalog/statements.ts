@@ -10,6 +10,7 @@ export interface RunRow {
   outcome: string | null
   generation: number | null
   pinned: number
+  removed_at_ms: number | null
   lease_token: string
   started_at_ms: number
   finished_at_ms: number | null
@@ -60,6 +61,11 @@ const versionColumns = [
   ...['content_run', 'content_offset', 'stored_size', 'content_pieces', 'marks'],
 ]
 
+/** Of those, what is a value of its own, and not where the row belongs. */
+export const comparedColumns = versionColumns.filter(
+  (column) => !['generation', 'path', 'first_run', 'owner_id'].includes(column),
+)
+
 /** Rows of a generation from a key on and before another. */
 export interface KeyRange {
   generation: number
@@ -74,6 +80,42 @@ export type Statements = ReturnType<typeof prepareStatements>
 export function prepareStatements(database: Database.Database) {
   return {
     addHost: database.prepare<[name: string]>('INSERT INTO hosts (name) VALUES (?) ON CONFLICT DO NOTHING'),
+    damagedRow: database.prepare<[], string>('SELECT row FROM damaged_rows LIMIT 1').pluck(),
+    damagedRows: database.prepare<[], string>('SELECT row FROM damaged_rows').pluck(),
+    schema: database
+      .prepare<[], string>(
+        'SELECT json_group_array(json_array(type, name, tbl_name, sql) ORDER BY type, name) FROM sqlite_schema',
+      )
+      .pluck(),
+    /** Runs that versions belong to, and that are not there. Goes from one to the next, and not through all rows. */
+    strayGenerations: database
+      .prepare<[], number>(
+        `WITH RECURSIVE generations (id) AS (
+           SELECT MIN(generation) FROM versions
+           UNION ALL
+           SELECT (SELECT MIN(generation) FROM versions WHERE generation > id) FROM generations WHERE id IS NOT NULL)
+         SELECT id FROM generations WHERE id IS NOT NULL AND id NOT IN (SELECT runs.id FROM runs)`,
+      )
+      .pluck(),
+    isSequenceLow: database
+      .prepare<[], number>(
+        `SELECT (SELECT COALESCE(MAX(id), 0) FROM runs) >
+           COALESCE((SELECT MAX(seq) FROM sqlite_sequence WHERE name = 'runs'), 0)`,
+      )
+      .pluck(),
+    newestId: database.prepare<[], number>('SELECT COALESCE(MAX(id), 0) FROM runs').pluck(),
+    /** Runs that are at work, or began after another. */
+    runsSince: database
+      .prepare<[newest: number], number>('SELECT id FROM runs WHERE outcome IS NULL OR id > ?')
+      .pluck(),
+    /** A run under its own number, in another database. */
+    copyRun: database.prepare<
+      [{ host: string; id: number; kind: string; generation: number; startedAtMs: number; archive: string }]
+    >(
+      `INSERT INTO runs (id, host_id, kind, generation, lease_token, started_at_ms, finished_at_ms, outcome, archive, digest)
+       SELECT :id, id, :kind, :generation, '', :startedAtMs, :startedAtMs, 'complete', :archive, zeroblob(32)
+       FROM hosts WHERE name = :host`,
+    ),
     hostNames: database.prepare<[], string>('SELECT name FROM hosts ORDER BY name').pluck(),
 
     insertRun: database.prepare<

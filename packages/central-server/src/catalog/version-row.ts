@@ -5,7 +5,10 @@ import {
   type Extent,
   entryTypes,
   type Gone,
+  quotePath,
 } from '@central-backup/archive'
+import { BackupError } from '../errors.ts'
+import { catalogDamaged } from './failure.ts'
 import type { References } from './references.ts'
 
 /** A row of `versions`. Columns are explained in the schema. */
@@ -114,7 +117,65 @@ export function toVersionValues(
   ]
 }
 
+/** Throws a `CatalogError` where the row cannot be what was written. */
 export function toEntry(row: VersionRow, references: References): Entry {
+  try {
+    requireTypes(row)
+    return makeEntry(row, references)
+  } catch (error) {
+    if (error instanceof BackupError) throw error
+    const path = Buffer.isBuffer(row.path) ? quotePath(pathOfSortKey(row.path)) : 'a path'
+    throw catalogDamaged(references.file, `what it has of ${path}: ${(error as Error).message}`, error)
+  }
+}
+
+const naturalColumns = [
+  ...[
+    'first_run',
+    'mode',
+    'uid',
+    'gid',
+    'owner_id',
+    'size',
+    'mtime_ns',
+    'ctime_ns',
+    'nlink',
+    'project',
+    'marks',
+  ],
+] as const satisfies readonly (keyof VersionRow)[]
+const maybeNaturalColumns = [
+  ...['end_run', 'end_reason', 'device_major', 'device_minor', 'flags'],
+  ...['content_run', 'content_offset', 'stored_size'],
+] as const satisfies readonly (keyof VersionRow)[]
+
+/** SQLite reads what a page says, whatever the schema says of types. */
+function requireTypes(row: VersionRow): void {
+  const refuse = (column: keyof VersionRow) => {
+    throw new TypeError(`${column} has no such value`)
+  }
+  for (const column of naturalColumns) if (!isNatural(row[column])) refuse(column)
+  for (const column of maybeNaturalColumns)
+    if (row[column] !== null && !isNatural(row[column])) refuse(column)
+  for (const column of ['mtime_s', 'ctime_s'] as const) if (!Number.isSafeInteger(row[column])) refuse(column)
+  for (const column of ['ino', 'dev'] as const) {
+    const value = row[column]
+    if (!isNatural(value) && !(typeof value === 'string' && /^\d{1,20}$/.test(value))) refuse(column)
+  }
+  if (!Buffer.isBuffer(row.path)) refuse('path')
+  if (row.target !== null && !Buffer.isBuffer(row.target)) refuse('target')
+  if (row.digest !== null && !(Buffer.isBuffer(row.digest) && row.digest.length === 32)) refuse('digest')
+  if (entryTypes[row.type] === undefined) refuse('type')
+  if (row.end_reason !== null && endReasons[row.end_reason] === undefined) refuse('end_reason')
+  if ((row.device_major === null) !== (row.device_minor === null)) refuse('device_minor')
+  if ((row.content_run === null) !== (row.content_offset === null)) refuse('content_offset')
+}
+
+function isNatural(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+function makeEntry(row: VersionRow, references: References): Entry {
   const { user, group } = references.ownerOf(row.owner_id)
   return {
     path: pathOfSortKey(row.path),

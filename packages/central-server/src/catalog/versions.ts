@@ -1,7 +1,7 @@
 import type { BytePath, Entry } from '@central-backup/archive'
 import { UsageError } from '../errors.ts'
 import type { Catalog, Run } from './catalog.ts'
-import { withCatalogErrors } from './failure.ts'
+import { guardStatement, withCatalogErrors } from './failure.ts'
 import { openReferences } from './references.ts'
 import { ancestorsOf, outermostPaths, type StandingOptions, standingQuery } from './standing-query.ts'
 import { sortKey, toEntry, type VersionRow } from './version-row.ts'
@@ -57,7 +57,7 @@ export function* standingEntries(
   const { sql, executions } = standingQuery(run, options)
   const ancestors = ancestorsOf(outermostPaths(options.under ?? []))
   const statement = withCatalogErrors(catalog.file, () =>
-    catalog.database.prepare<unknown[], VersionRow>(sql),
+    guardStatement(catalog.database.prepare<unknown[], VersionRow>(sql), catalog.file),
   )
   for (const values of executions) {
     for (const row of statement.iterate(...values)) {

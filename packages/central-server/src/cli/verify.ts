@@ -57,6 +57,10 @@ function chooseNames(catalog: Catalog, names: readonly string[]): string[] {
 }
 
 function tellDamage(invocation: Invocation, { host, run, archive, path, reason }: Damage): void {
+  if (host === null) {
+    invocation.warn(printable(`damaged: ${reason}`))
+    return
+  }
   invocation.warn(printable(`${host}: run ${run}: damaged: ${path ?? archive}: ${reason}`))
 }
 

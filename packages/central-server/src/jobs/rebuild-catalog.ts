@@ -14,7 +14,7 @@ import { type Lease, takeLease } from '../catalog/lease.ts'
 import { versionsInArchive } from '../catalog/needed.ts'
 import { purgeRemoved } from '../catalog/remove-run.ts'
 import { isHostName } from '../config/host-name.ts'
-import { CatalogError } from '../errors.ts'
+import { CatalogError, StorageError } from '../errors.ts'
 import { listAbsorbed } from '../storage/absorbed-archives.ts'
 import { archivePath, listArchives } from '../storage/archive-list.ts'
 import type { Repository } from '../storage/repository.ts'
@@ -235,8 +235,8 @@ function holdAllHosts(repository: Repository, now: () => number): { close(): voi
     for (const host of old?.hostNames() ?? []) leases.push(takeLease(old!, host))
   } catch (error) {
     close()
-    // A catalog that cannot be read is the reason to be here.
-    if (!(error instanceof CatalogError)) throw error
+    // A catalog that cannot be read is the reason to be here, and what is wrong with the disk is told by what follows.
+    if (!(error instanceof CatalogError || error instanceof StorageError)) throw error
   }
   return { close, [Symbol.dispose]: close }
 }

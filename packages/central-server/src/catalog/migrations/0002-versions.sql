@@ -83,3 +83,63 @@ CREATE TABLE versions (
   marks           INTEGER NOT NULL,
   PRIMARY KEY (generation, path, first_run)
 ) STRICT, WITHOUT ROWID;
+
+-- What the archives do not tell stands in rows that carry a checksum: `row_checksum` is a function of this program. Nothing
+-- is written over a row that is not what was written before.
+
+ALTER TABLE hosts ADD COLUMN checksum BLOB;
+ALTER TABLE runs ADD COLUMN checksum BLOB;
+ALTER TABLE repacks ADD COLUMN checksum BLOB;
+ALTER TABLE repack_refusals ADD COLUMN checksum BLOB;
+
+CREATE TRIGGER hosts_inserted AFTER INSERT ON hosts BEGIN
+  UPDATE hosts SET checksum = row_checksum(id, name) WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER runs_inserted AFTER INSERT ON runs BEGIN
+  UPDATE runs SET checksum = row_checksum(id, host_id, kind, generation, outcome, lease_token, started_at_ms, finished_at_ms, error_code,
+    error_message, archive, digest, content_bytes, archive_bytes, stored_bytes, broken, counts,
+    warning_count, warnings, pinned, removed_at_ms) WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER runs_changing BEFORE UPDATE OF host_id, kind, generation, outcome, lease_token, started_at_ms, finished_at_ms, error_code, error_message, archive, digest,
+    content_bytes, archive_bytes, stored_bytes, broken, counts, warning_count, warnings, pinned, removed_at_ms ON runs
+  WHEN OLD.checksum IS NOT row_checksum(OLD.id, OLD.host_id, OLD.kind, OLD.generation, OLD.outcome, OLD.lease_token, OLD.started_at_ms,
+    OLD.finished_at_ms, OLD.error_code, OLD.error_message, OLD.archive, OLD.digest, OLD.content_bytes,
+    OLD.archive_bytes, OLD.stored_bytes, OLD.broken, OLD.counts, OLD.warning_count, OLD.warnings,
+    OLD.pinned, OLD.removed_at_ms) BEGIN
+  SELECT RAISE(ABORT, 'the row of a run is not what was written');
+END;
+
+CREATE TRIGGER runs_changed AFTER UPDATE OF host_id, kind, generation, outcome, lease_token, started_at_ms, finished_at_ms, error_code, error_message, archive, digest,
+    content_bytes, archive_bytes, stored_bytes, broken, counts, warning_count, warnings, pinned, removed_at_ms ON runs BEGIN
+  UPDATE runs SET checksum = row_checksum(id, host_id, kind, generation, outcome, lease_token, started_at_ms, finished_at_ms, error_code,
+    error_message, archive, digest, content_bytes, archive_bytes, stored_bytes, broken, counts,
+    warning_count, warnings, pinned, removed_at_ms) WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER repacks_inserted AFTER INSERT ON repacks BEGIN
+  UPDATE repacks SET checksum = row_checksum(run_id, digest, archive_bytes, stored_bytes, absorbed) WHERE run_id = NEW.run_id;
+END;
+
+CREATE TRIGGER repack_refusals_inserted AFTER INSERT ON repack_refusals BEGIN
+  UPDATE repack_refusals SET checksum = row_checksum(run_id, state, at_ms, reason) WHERE run_id = NEW.run_id;
+END;
+
+CREATE TRIGGER repack_refusals_changed AFTER UPDATE OF state, at_ms, reason ON repack_refusals BEGIN
+  UPDATE repack_refusals SET checksum = row_checksum(run_id, state, at_ms, reason) WHERE run_id = NEW.run_id;
+END;
+
+-- Rows that are not what was written.
+CREATE VIEW damaged_rows (row) AS
+  SELECT 'host ' || id FROM hosts WHERE checksum IS NOT row_checksum(id, name)
+  UNION ALL
+  SELECT 'run ' || id FROM runs WHERE host_id NOT IN (SELECT id FROM hosts) OR checksum IS NOT row_checksum(
+    id, host_id, kind, generation, outcome, lease_token, started_at_ms, finished_at_ms, error_code,
+    error_message, archive, digest, content_bytes, archive_bytes, stored_bytes, broken, counts,
+    warning_count, warnings, pinned, removed_at_ms)
+  UNION ALL
+  SELECT 'the repack of run ' || run_id FROM repacks
+    WHERE checksum IS NOT row_checksum(run_id, digest, archive_bytes, stored_bytes, absorbed)
+  UNION ALL
+  SELECT 'the refusal of run ' || run_id FROM repack_refusals WHERE checksum IS NOT row_checksum(run_id, state, at_ms, reason);
