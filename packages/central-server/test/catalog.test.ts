@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { Catalog, messageLengthMax, type RunResult, warningsKeptMax } from '../src/catalog/catalog.ts'
@@ -192,6 +192,16 @@ test('a damaged catalog says how to get another', () => {
     code: 'catalog-damaged',
     hint: /catalog rebuild/,
   })
+})
+
+test('a catalog of a format that SQLite only reads is damaged, and not taken for one on a disk that is read-only', () => {
+  using folder = new TemporaryFolder()
+  const file = folder.at('catalog.sqlite')
+  new Catalog(file).close()
+  const bytes = readFileSync(file)
+  bytes[18]! ^= 1
+  writeFileSync(file, bytes)
+  assert.throws(() => new Catalog(file), { code: 'catalog-damaged' })
 })
 
 test('a run that is not what was written is neither shown nor written over', () => {

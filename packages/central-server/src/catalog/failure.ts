@@ -71,32 +71,56 @@ export function withCatalogErrors<T>(file: string, work: () => T): T {
   }
 }
 
-/** As `withCatalogErrors`, for each step of an iteration. */
-export function* iterateWithCatalogErrors<T>(file: string, items: () => Iterable<T>): IterableIterator<T> {
-  try {
-    yield* items()
-  } catch (error) {
-    throw toCatalogError(error, file)
-  }
+/** Values that are not what a column holds come out of a damaged page, whatever the schema says. */
+export function requireKey(key: unknown, file: string): void {
+  if (!Buffer.isBuffer(key)) throw catalogDamaged(file, 'a version has no path')
 }
 
 type Call = (...values: unknown[]) => unknown
 
-/** Makes the calls of a statement throw what `toCatalogError` makes of their failures. Returns the statement. */
+/**
+ * Makes the calls of a statement throw what `toCatalogError` makes of their failures, and where a row has a path that
+ * cannot be one. Returns the statement.
+ */
 export function guardStatement<T extends Database.Statement>(statement: T, file: string): T {
-  const calls = statement as unknown as Record<string, Call>
-  for (const name of ['run', 'get', 'all']) {
-    const call = calls[name]!
+  const calls = statement as unknown as Record<'run' | 'get' | 'all' | 'iterate', Call>
+  const check = (row: unknown) => {
+    if (typeof row === 'object' && row !== null && 'path' in row) requireKey(row.path, file)
+  }
+  const guard = (name: 'run' | 'get' | 'all', checkResult: (result: unknown) => void) => {
+    const call = calls[name]
     calls[name] = (...values) => {
       try {
-        return call.apply(statement, values)
+        const result = call.apply(statement, values)
+        checkResult(result)
+        return result
       } catch (error) {
         throw toCatalogError(error, file)
       }
     }
   }
-  const iterate = calls.iterate!
+  guard('run', () => {})
+  guard('get', check)
+  guard('all', (rows) => {
+    for (const row of rows as unknown[]) check(row)
+  })
+  const iterate = calls.iterate
   calls.iterate = (...values) =>
-    iterateWithCatalogErrors(file, () => iterate.apply(statement, values) as Iterable<unknown>)
+    iterateRows(file, () => iterate.apply(statement, values) as Iterable<unknown>, check)
   return statement
+}
+
+function* iterateRows(
+  file: string,
+  rows: () => Iterable<unknown>,
+  check: (row: unknown) => void,
+): IterableIterator<unknown> {
+  try {
+    for (const row of rows()) {
+      check(row)
+      yield row
+    }
+  } catch (error) {
+    throw toCatalogError(error, file)
+  }
 }

@@ -1,5 +1,6 @@
 import type { BytePath } from '@central-backup/archive'
 import type { Catalog, Run } from './catalog.ts'
+import { requireKey } from './failure.ts'
 import { pathOfSortKey } from './version-row.ts'
 
 /** Rows of one query, so that others can write to the catalog in between. */
@@ -93,11 +94,17 @@ export function* versionsInArchive(
 }
 
 /** Paths of the versions that stand first in a run, in path order. */
-export function* neededPaths({ statements }: Catalog, { generation, id }: Run): IterableIterator<BytePath> {
+export function* neededPaths(
+  { statements, file }: Catalog,
+  { generation, id }: Run,
+): IterableIterator<BytePath> {
   let after: Buffer = Buffer.alloc(0)
   for (;;) {
     const keys = statements.neededPaths.all({ generation, run: id, after, limit: pathsRowsMax })
-    for (const key of keys) yield pathOfSortKey(key)
+    for (const key of keys) {
+      requireKey(key, file)
+      yield pathOfSortKey(key)
+    }
     if (keys.length < pathsRowsMax) return
     after = keys.at(-1)!
   }

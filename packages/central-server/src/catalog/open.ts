@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdtempSync,
   openSync,
+  readSync,
   rmSync,
   unlinkSync,
 } from 'node:fs'
@@ -13,6 +14,7 @@ import { basename, join } from 'node:path'
 import Database from 'better-sqlite3'
 import { toStorageError } from '../storage/failure.ts'
 import { addChecksumFunction } from './checksum.ts'
+import { catalogDamaged } from './failure.ts'
 
 const lockTimeoutMs = 15_000
 
@@ -34,6 +36,7 @@ export interface OpenDatabase {
 export function openDatabase(file: string): OpenDatabase {
   if (file === temporaryFile) return openTemporary()
   makePrivateFile(file)
+  requireKnownFormat(file)
   try {
     return openInPlace(file, 'NORMAL')
   } catch (error) {
@@ -100,6 +103,24 @@ function findObstacle(file: string): Error | null {
   } catch (error) {
     return toStorageError(error, `write beside the catalog ${file}`)
   }
+}
+
+/** A format that SQLite may not write looks like a disk that is read-only. In its header, 2 is a database with a log. */
+function requireKnownFormat(file: string): void {
+  const header = Buffer.alloc(20)
+  try {
+    const descriptor = openSync(file, 'r')
+    try {
+      if (readSync(descriptor, header, 0, header.length, 0) < header.length) return
+    } finally {
+      closeSync(descriptor)
+    }
+  } catch (error) {
+    throw toStorageError(error, `read ${file}`)
+  }
+  const [toWrite, toRead] = header.subarray(18)
+  if (toWrite! > 2 || toRead! > 2)
+    throw catalogDamaged(file, `its format is ${toWrite}, ${toRead}, which SQLite does not have`)
 }
 
 /** SQLite gives the files that it makes beside the database the mode of the database. */

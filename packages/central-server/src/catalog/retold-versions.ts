@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ArchiveError, type ArchiveHeader, type BytePath, type IndexBatch } from '@central-backup/archive'
 import { Catalog, type Run } from './catalog.ts'
-import { guardStatement, withCatalogErrors } from './failure.ts'
+import { guardStatement, requireKey, withCatalogErrors } from './failure.ts'
 import { temporaryFile } from './open.ts'
 import { RunRecorder } from './record-run.ts'
 import { comparedColumns } from './statements.ts'
@@ -125,12 +125,15 @@ interface PathGroup {
 
 type Groups = IterableIterator<PathGroup>
 
-function versionsOf(catalog: Catalog, generation: number): Iterable<Row> {
+function* versionsOf(catalog: Catalog, generation: number): IterableIterator<Row> {
   const statement = catalog.database.prepare<[number], Row>(
     `SELECT path, first_run, end_run, end_reason, ${comparedColumns.join(', ')}, user_name, group_name
      FROM versions LEFT JOIN owners ON owners.id = owner_id WHERE generation = ? ORDER BY path, first_run`,
   )
-  return guardStatement(statement.raw(), catalog.file).iterate(generation)
+  for (const row of guardStatement(statement.raw(), catalog.file).iterate(generation)) {
+    requireKey(row[0], catalog.file)
+    yield row
+  }
 }
 
 /** Versions of each path that stand in a visible run, as if all others had been purged, and no later run had begun. */
