@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { bytesFromText } from '@central-backup/archive'
 import type { Run } from '../src/catalog/catalog.ts'
+import { takeLease } from '../src/catalog/lease.ts'
+import { RunRecorder } from '../src/catalog/record-run.ts'
 import { type VerifyOptions, verify } from '../src/jobs/verify.ts'
-import { day, PastRuns, writePastRun } from './past-run.ts'
+import { day, PastRuns, packMembers, writePastRun } from './past-run.ts'
 
 const tree = {
   t: 'folder',
@@ -36,9 +39,9 @@ async function check(past: PastRuns, options: Partial<VerifyOptions> = {}) {
 }
 
 function flip(path: string, at: number): void {
-  const bytes = readFileSync(path)
-  bytes[at < 0 ? bytes.length + at : at]! ^= 0x10
-  writeFileSync(path, bytes)
+  const content = readFileSync(path)
+  content[at < 0 ? content.length + at : at]! ^= 0x10
+  writeFileSync(path, content)
 }
 
 test('archives that are whole are told to be, with all that was read', async () => {
@@ -216,4 +219,23 @@ test('another end of a version than the archives tell, and a version that none t
     past.catalog.database.exec(change)
     assert.match((await check(past)).damage.join('\n'), told, change)
   }
+})
+
+test('what a run has done that is at work, and what a prune has not come to, is no damage', async () => {
+  using past = await PastRuns.create()
+  const [full] = await addRuns(past)
+  await past.add({ startedAtMs: day(3), tree: { 't/b': { content: 'changed again' } } })
+  using lease = takeLease(past.catalog, 'web1')
+  const { generation } = full
+  const begun = { host: 'web1', kind: 'incremental', generation, leaseToken: lease.token } as const
+  const run = past.catalog.beginRun({ ...begun, startedAtMs: day(4) })
+  const { entries } = packMembers({ 't/b': { content: 'and again' }, 't/new': { content: 'new' } })
+  new RunRecorder(past.catalog, run, { generation }).add(entries, [
+    { path: bytesFromText('t/a'), reason: 'deleted' },
+  ])
+  past.catalog.statements.setRemoved.run({ id: 2, atMs: past.nowMs })
+  assert.deepEqual((await check(past)).damage, [])
+  const changed = past.catalog.database.prepare('UPDATE versions SET end_run = 3 WHERE end_run = ?').run(run)
+  assert.ok(changed.changes > 0)
+  assert.match((await check(past)).damage.join('\n'), /^1: \/t\/a: the catalog has another end of it/)
 })

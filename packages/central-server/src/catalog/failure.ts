@@ -12,6 +12,7 @@ export function catalogDamaged(file: string, what: string, cause?: unknown): Cat
   })
 }
 
+/** SQLite refused something for a reason that is neither of the disk nor of the file. */
 export function catalogFailed(file: string, error: InstanceType<typeof Database.SqliteError>): CatalogError {
   return new CatalogError('catalog-failed', `The catalog ${file} failed: ${error.message} (${error.code})`, {
     cause: error,
