@@ -965,8 +965,8 @@ describe('an agent that lies', () => {
     const peak = peakMemoryOf(program)
     const ended = await program.endWithin(runMsMax)
     assert.equal(ended.code, 0, ended.stderr)
-    // The messages themselves are 300 MB.
-    assert.ok((await peak) < 500 * mebibyte, `the server used ${await peak} bytes`)
+    // The messages themselves are 300 MB, which the collector may leave for a while; their paths as they are shown 1.8 GB.
+    assert.ok((await peak) < 800 * mebibyte, `the server used ${await peak} bytes`)
     const listed = await site.server('list', 'liar1', '--json')
     assert.ok(listed.stdout.length < 32 * mebibyte, `the list has ${listed.stdout.length} characters`)
     assert.equal(logged() - earlier, 1500)
