@@ -7,7 +7,9 @@ import { open, rename, unlink } from 'node:fs/promises'
  */
 export async function writeWhole(path: string, content: string): Promise<void> {
   const beside = `${path}.new`
-  await unlink(beside).catch(() => {})
+  await unlink(beside).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+  })
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
   await using file = await open(beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
   try {
@@ -16,6 +18,7 @@ export async function writeWhole(path: string, content: string): Promise<void> {
     await file.sync()
     await rename(beside, path)
   } catch (error) {
+    // What is left beside is replaced by the next who writes.
     await unlink(beside).catch(() => {})
     throw error
   }

@@ -54,8 +54,8 @@ function anyNames(): string {
 }
 
 /**
- * The first way in which `source` matches, and no other. Of what stands between two wildcards, the first place is as good
- * as any: the second wildcard stands for whatever follows.
+ * The first way in which `source` matches, and no other. What stands between two wildcards may be taken where it comes first:
+ * the second wildcard stands for whatever follows.
  */
 function once(source: string): string {
   const name = `g${groups++}`

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { excludeSchema, pathsSchema } from '../config/fields.ts'
 import { homePaths } from '../config/home.ts'
@@ -9,7 +8,9 @@ import { hostText } from '../config/templates.ts'
 import { AlreadyExistsError, UsageError } from '../errors.ts'
 import { issueCertificate } from '../pki/certificate.ts'
 import { type Authority, hostCertificatePath, issuedPath, readAuthority } from '../pki/folder.ts'
-import { isThere, makePrivateFolder, writeNewFile } from '../storage/new-file.ts'
+import { toStorageError } from '../storage/failure.ts'
+import { isThere } from '../storage/if-there.ts'
+import { makePrivateFolder, withdraw, writeNewFile } from '../storage/new-file.ts'
 import { formatBundle } from './bundle.ts'
 
 /** A host that is not there yet. */
@@ -145,8 +146,7 @@ export async function writeHost(
       written.push(path)
     }
   } catch (error) {
-    for (const path of written) await unlink(path).catch(() => {})
-    throw error
+    throw await withdraw(written, toStorageError(error, `set up ${host.name}`))
   }
 }
 

@@ -9,7 +9,6 @@ import {
   certificatePaths,
   readAuthority,
   readEndorsements,
-  readIfThere,
   readIssued,
   readServerCertificate,
   readServerTrust,
@@ -17,6 +16,7 @@ import {
 } from '../pki/folder.ts'
 import { writeRevocationLists } from '../pki/revocation.ts'
 import { withStorageErrors } from '../storage/failure.ts'
+import { readIfThere } from '../storage/if-there.ts'
 import { replaceFile } from '../storage/replace-file.ts'
 import { type KnownCertificate, listCertificates } from './list-certificates.ts'
 import { issueServerCertificate } from './renew-server.ts'

@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises'
 import type { Host } from '../config/hosts.ts'
 import type { ServerSettings } from '../config/settings.ts'
 import { certificatePaths, hostCertificatePath, readServerCredentials } from '../pki/folder.ts'
 import { findCertificateFaults, inspectCertificate } from '../pki/inspect.ts'
+import { readIfThere } from '../storage/if-there.ts'
 
 const dayMs = 24 * 3_600_000
 
@@ -41,6 +41,7 @@ export async function checkCertificates(
   ]
   for (const { name } of hosts) {
     const file = hostCertificatePath(settings.certs, name)
+    // A host that was set up by other means has no copy here.
     const certificate = await readIfThere(file)
     if (certificate === null) continue
     const faults = findCertificateFaults(
@@ -74,15 +75,5 @@ function describe(of: string, file: string, pem: string, faults: string[], nowMs
     notAfterMs,
     faults,
     warnings: soon ? [`It expires in ${Math.floor(leftMs / dayMs)} days`] : [],
-  }
-}
-
-/** A host that was set up by other means has no copy here. */
-async function readIfThere(file: string): Promise<string | null> {
-  try {
-    return await readFile(file, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
   }
 }

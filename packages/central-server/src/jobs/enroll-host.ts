@@ -12,16 +12,11 @@ import type { Host } from '../config/hosts.ts'
 import type { Configuration } from '../config/load.ts'
 import { AlreadyExistsError, BusyError, UsageError } from '../errors.ts'
 import { issueHostCertificate, requirePossession } from '../pki/certificate-request.ts'
-import {
-  readCertificate,
-  readIfThere,
-  readServerTrust,
-  recordIssued,
-  replaceHostCertificate,
-} from '../pki/folder.ts'
+import { readCertificate, readServerTrust, recordIssued, replaceHostCertificate } from '../pki/folder.ts'
 import { findCertificateFaults } from '../pki/inspect.ts'
 import { type OpenEnrolment, openEnrolment } from '../session/open-enrolment.ts'
 import { withStorageErrors } from '../storage/failure.ts'
+import { readIfThere, unlessMissing } from '../storage/if-there.ts'
 import { replaceFile } from '../storage/replace-file.ts'
 import {
   createPassword,
@@ -214,7 +209,7 @@ async function findLeft({ name, files }: HostPlan): Promise<Pick<EnrollHostPlan,
 /** Not what another process has written there in the meantime. */
 async function removeEmpty(file: string): Promise<void> {
   await withStorageErrors(`remove ${file}`, async () => {
-    const status = await lstat(file).catch(() => null)
+    const status = await unlessMissing(lstat(file))
     if (status?.isFile() && status.size === 0) await unlink(file)
   })
 }

@@ -9,7 +9,8 @@ import { findFolderProblems } from '../config/trust.ts'
 import { AlreadyExistsError, CertificateError, ConfigurationError } from '../errors.ts'
 import { createAuthority, issueCertificate, type KeyPair } from '../pki/certificate.ts'
 import { certificatePaths, readAuthority, recordIssued, writeKeyPair } from '../pki/folder.ts'
-import { isThere, makePrivateFolder, writeNewFile } from '../storage/new-file.ts'
+import { isThere } from '../storage/if-there.ts'
+import { makePrivateFolder, writeNewFile } from '../storage/new-file.ts'
 import { createRepository, isRepository } from '../storage/repository.ts'
 
 export interface InitRequest {

@@ -210,7 +210,7 @@ async function repackOne(
       await finishRepack(catalog, repository, run.host, run.id)
       return { bytes: archiveBytes, storedBytes }
     } catch (error) {
-      // Its name is gone once it has been committed.
+      // Its name is gone once it has been committed; else `recoverRepacks` removes what is left.
       await file.discard().catch(() => {})
       throw error
     }

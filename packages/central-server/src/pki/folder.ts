@@ -11,7 +11,7 @@ import {
   type Trust,
 } from '@central-backup/protocol'
 import { AlreadyExistsError, CertificateError } from '../errors.ts'
-import { withStorageErrors } from '../storage/failure.ts'
+import { readIfThere } from '../storage/if-there.ts'
 import { makePrivateFolder, writeNewFile } from '../storage/new-file.ts'
 import { replaceFile } from '../storage/replace-file.ts'
 import type { KeyPair } from './certificate.ts'
@@ -248,17 +248,6 @@ export function issuerOf(
   authorities: readonly X509Certificate[],
 ): X509Certificate | undefined {
   return authorities.find((authority) => isIssuedBy(certificate, authority))
-}
-
-export async function readIfThere(file: string): Promise<string | null> {
-  return withStorageErrors(`read ${file}`, async () => {
-    try {
-      return await readFile(file, 'utf8')
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-      throw error
-    }
-  })
 }
 
 async function readRequired(

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { digestOf, listOf, type MessageOf, type Trust } from '@central-backup/protocol'
 import * as z from 'zod'
+import { readIfThere } from '../storage/if-there.ts'
 import { makePrivateFolder } from '../storage/new-file.ts'
 import { replaceFile } from '../storage/replace-file.ts'
-import { readIfThere } from './folder.ts'
 
 const hex = z.string().regex(/^[0-9a-f]{64}$/)
 

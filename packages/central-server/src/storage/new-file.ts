@@ -1,9 +1,10 @@
 import { constants } from 'node:fs'
-import { lstat, mkdir, open, unlink } from 'node:fs/promises'
+import { mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { syncFolder } from '@central-backup/archive'
-import { AlreadyExistsError } from '../errors.ts'
+import { AlreadyExistsError, type BackupError, StorageError } from '../errors.ts'
 import { toStorageError, withStorageErrors } from './failure.ts'
+import { removeIfThere } from './if-there.ts'
 
 const createNew = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 
@@ -26,22 +27,26 @@ export async function writeNewFile(path: string, content: string | Uint8Array, m
     await file.close()
     await syncFolder(dirname(path))
   } catch (error) {
+    // It may be what failed, and nothing of the file is kept.
     await file.close().catch(() => {})
-    await unlink(path).catch(() => {})
-    throw toStorageError(error, `write ${path}`)
+    throw await withdraw([path], toStorageError(error, `write ${path}`))
   }
 }
 
-/** Whether something has this path, a dangling link included. Throws `StorageError` where that cannot be told. */
-export async function isThere(path: string): Promise<boolean> {
-  return withStorageErrors(`look at ${path}`, async () => {
-    try {
-      await lstat(path)
-      return true
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-      throw error
-    }
+/**
+ * Removes files that were begun before `error`, and returns what is to be thrown: `error`, or one that says as well which of
+ * them could not be removed and so are in the way of the next attempt.
+ */
+export async function withdraw(paths: readonly string[], error: BackupError): Promise<BackupError> {
+  const left: BackupError[] = []
+  for (const path of paths) {
+    await removeIfThere(path).catch((failure: BackupError) => left.push(failure))
+  }
+  if (left.length === 0) return error
+  const code = error instanceof StorageError ? error.code : 'storage-failed'
+  return new StorageError(code, [error, ...left].map(({ message }) => message).join('. '), {
+    hint: `${error.hint} Remove by hand what could not be removed, as it is in the way of the next attempt.`.trim(),
+    cause: error,
   })
 }
 

@@ -1,10 +1,11 @@
 import { constants } from 'node:fs'
-import { type FileHandle, open, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { syncFolder } from '@central-backup/archive'
 import { BusyError } from '../errors.ts'
 import { withStorageErrors } from './failure.ts'
+import { readIfThere, removeIfThere, unlessMissing } from './if-there.ts'
 
 const createNew = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 
@@ -20,7 +21,7 @@ const patienceMs = 10_000
 export async function replaceFile(path: string, content: string, mode: number): Promise<void> {
   const beside = `${path}.${process.pid}.new`
   await withStorageErrors(`write ${path}`, async () => {
-    await unlink(beside).catch(() => {})
+    await removeIfThere(beside)
     const file = await open(beside, createNew, mode)
     await finish(file, beside, path, async () => content, mode)
   })
@@ -56,6 +57,7 @@ async function finish(
     await file.close()
     await rename(beside, path)
   } catch (error) {
+    // Either may be what failed; what is left beside is taken over or replaced by the next who writes.
     await file.close().catch(() => {})
     await unlink(beside).catch(() => {})
     throw error
@@ -70,21 +72,12 @@ async function openAlone(beside: string, mode: number): Promise<FileHandle> {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     }
-    const found = await stat(beside).catch(() => null)
-    if (found !== null && Date.now() - found.mtimeMs > updateMsMax) await unlink(beside).catch(() => {})
+    const found = await unlessMissing(lstat(beside))
+    if (found !== null && Date.now() - found.mtimeMs > updateMsMax) await removeIfThere(beside)
     else if (waitedMs >= patienceMs) {
       throw new BusyError(`Another backup-server is writing ${beside}`, {
         hint: 'Wait for it to end. What a crash has left is taken over after a minute.',
       })
     } else await delay(lookMs)
-  }
-}
-
-async function readIfThere(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
   }
 }

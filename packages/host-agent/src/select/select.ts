@@ -76,7 +76,7 @@ const missingCodes: ReadonlySet<SelectProblemCode> = new Set([
 
 /**
  * Turns the paths and globs of a request into the roots of a walk. A path that exists as it is written is taken
- * literally, also where it has glob characters. Synchronous: for a thread of its own, as any path may lie on a mount
+ * literally, also where it has glob characters. Synchronous: for a thread of its own, since each path may lie on a mount
  * that hangs; `approach` is told of each before it is looked at.
  *
  * Throws a `TypeError` where an exclude pattern cannot be understood.
