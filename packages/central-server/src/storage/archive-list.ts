@@ -1,4 +1,4 @@
-import { lstat, readdir, rename, unlink, utimes } from 'node:fs/promises'
+import { lstat, rename, unlink, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   type ArchiveName,
@@ -9,6 +9,7 @@ import {
 } from '@central-backup/archive'
 import { StorageError } from '../errors.ts'
 import { withStorageErrors } from './failure.ts'
+import { namesIfThere } from './if-there.ts'
 import { hostFolder, type Repository } from './repository.ts'
 
 export interface StoredArchive extends ArchiveName {
@@ -48,7 +49,7 @@ export async function listArchives(
   return withStorageErrors(`list ${folder}`, async () => {
     const archives: StoredArchive[] = []
     const partials: StoredPartial[] = []
-    for (const name of (await readNames(folder)).sort()) {
+    for (const name of (await namesIfThere(folder)).sort()) {
       const parsed = parseArchiveName(name)
       const partial = parsePartialName(name)
       if (parsed === null && partial === null) continue
@@ -71,7 +72,7 @@ export async function isSecondTaken(
   const folder = hostFolder(repository, host)
   const second = Math.floor(startedAtMs / 1000) * 1000
   return withStorageErrors(`list ${folder}`, async () => {
-    const names = await readNames(folder)
+    const names = await namesIfThere(folder)
     return names.some((name) => {
       const archive = parsePartialName(name)?.archive ?? name
       return parseArchiveName(archive)?.startedAtMs === second
@@ -142,13 +143,4 @@ export async function setArchiveAside(
     await syncFolder(hostFolder(repository, host))
   })
   return aside
-}
-
-async function readNames(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
 }

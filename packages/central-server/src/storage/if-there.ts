@@ -1,4 +1,4 @@
-import { lstat, readFile, unlink } from 'node:fs/promises'
+import { lstat, readdir, readFile, unlink } from 'node:fs/promises'
 import { withStorageErrors } from './failure.ts'
 
 /** Files that may be missing: only what is not there counts as that. Else a `StorageError` says what is wrong. */
@@ -12,6 +12,11 @@ export async function isThere(path: string): Promise<boolean> {
 /** The text of a file; `null` where there is none. */
 export async function readIfThere(path: string): Promise<string | null> {
   return withStorageErrors(`read ${path}`, () => unlessMissing(readFile(path, 'utf8')))
+}
+
+/** What is in a folder; nothing where there is none. */
+export async function namesIfThere(folder: string): Promise<string[]> {
+  return withStorageErrors(`list ${folder}`, async () => (await unlessMissing(readdir(folder))) ?? [])
 }
 
 export async function removeIfThere(path: string): Promise<void> {

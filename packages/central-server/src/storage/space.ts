@@ -1,8 +1,9 @@
 import type { StatsFs } from 'node:fs'
-import { lstat, readdir, statfs } from 'node:fs/promises'
+import { lstat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { StorageError } from '../errors.ts'
 import { withStorageErrors } from './failure.ts'
+import { namesIfThere, unlessMissing } from './if-there.ts'
 import { hostFolder, type Repository } from './repository.ts'
 
 /** What is to stay free on a disk: bytes, or a part of the whole. */
@@ -58,23 +59,11 @@ export async function hostBytes(repository: Repository, host: string): Promise<n
 async function folderBytes(folder: string): Promise<number> {
   return withStorageErrors(`list ${folder}`, async () => {
     let bytes = 0
-    for (const name of await readNames(folder)) {
-      try {
-        bytes += (await lstat(join(folder, name))).size
-      } catch (error) {
-        // Retention may be at work in the trash.
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-      }
+    for (const name of await namesIfThere(folder)) {
+      // Retention may be at work in the trash.
+      const status = await unlessMissing(lstat(join(folder, name)))
+      bytes += status?.size ?? 0
     }
     return bytes
   })
-}
-
-async function readNames(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
 }
