@@ -15,22 +15,19 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { ArchiveError, type Entry, type Overwrite, planRestore, restoreTree } from '../src/index.ts'
+import { ArchiveError, type Overwrite, planRestore, restoreTree } from '../src/index.ts'
 import { bytes, file, type Member, other } from './sample.ts'
-import { archiveName, describeTree, isRoot, ListSource, packTree, TemporaryFolder } from './tree.ts'
+import {
+  archiveName,
+  describeTree,
+  isRoot,
+  ListSource,
+  memberSource,
+  packTree,
+  TemporaryFolder,
+} from './tree.ts'
 
-const self = { uid: process.geteuid!(), gid: process.getegid!() }
-
-/** Entries and content in memory, for what no packer makes. */
-function sourceOf(members: readonly Member[]): ListSource {
-  const contents = new Map(members.map(({ entry, content }) => [entry.path, content]))
-  return new ListSource(
-    members.map(({ entry }) => Object.assign(entry, self)),
-    async function* (entry: Entry) {
-      yield contents.get(entry.path) ?? Buffer.alloc(0)
-    },
-  )
-}
+const _self = { uid: process.geteuid!(), gid: process.getegid!() }
 
 /** A target, and beside it what must not be touched. */
 function site(folder: TemporaryFolder) {
@@ -52,7 +49,7 @@ for (const overwrite of ['never', 'older', 'always'] satisfies Overwrite[]) {
     symlinkSync(`${outside}/new`, `${target}/dangling`)
     symlinkSync('../outside', `${target}/up`)
     const fields = { mtimeSeconds: 4_000_000_000, mode: 0o666 }
-    const source = sourceOf([
+    const source = memberSource([
       other('folder', 'directory', { ...fields, mode: 0o777 }),
       file('folder/a', 'restored', fields),
       file('file', 'restored', fields),
@@ -91,7 +88,7 @@ test('paths that lead out of the target are refused, however they came into a so
     'nul\0x',
   ]
   const members = paths.flatMap((path) => [file(path, 'x'), other(path, 'directory'), other(path, 'fifo')])
-  const report = await restoreTree(sourceOf(members), target, { overwrite: 'always' })
+  const report = await restoreTree(memberSource(members), target, { overwrite: 'always' })
   untouched()
   assert.equal(report.damaged.count, members.length)
   assert.deepEqual(readdirSync(target), [])
@@ -100,7 +97,7 @@ test('paths that lead out of the target are refused, however they came into a so
 test('an archive that makes a link and then goes through it gets nowhere', async () => {
   using folder = new TemporaryFolder()
   const { target, outside, untouched } = site(folder)
-  const source = sourceOf([
+  const source = memberSource([
     other('a', 'symlink', { target: bytes(outside) }),
     file('a/x', 'x'),
     other('a/secret', 'hardlink', { target: bytes('a') }),
@@ -120,7 +117,7 @@ test('a further name is never given to what was put in place of the first one', 
   using folder = new TemporaryFolder()
   const { target, outside, untouched } = site(folder)
   symlinkSync(`${outside}/secret`, `${target}/first`)
-  const source = sourceOf([
+  const source = memberSource([
     file('first', 'the content'),
     other('second', 'hardlink', { target: bytes('first') }),
     other('third', 'hardlink', { target: bytes('first') }),
@@ -178,7 +175,9 @@ async function raceRestores(target: string, hasBitten: (problems: number) => boo
   let bitten = false
   let rounds = 0
   for (let ms = 0; ms < raceMs || (!bitten && ms < raceMsMax); ms = performance.now() - beganMs) {
-    const { failed, kept } = await restoreTree(sourceOf(membersOf(rounds++)), target, { overwrite: 'always' })
+    const { failed, kept } = await restoreTree(memberSource(membersOf(rounds++)), target, {
+      overwrite: 'always',
+    })
     problems += failed.count + kept.count
     bitten ||= hasBitten(problems)
   }
@@ -231,7 +230,7 @@ test('a tree deeper than descriptors, with paths longer than the kernel takes, c
     other(`${path}/link`, 'symlink', { target: bytes('x') }),
   )
   members.push(other(`${path}/same`, 'hardlink', { target: bytes(`${path}/file`) }))
-  const source = sourceOf(members)
+  const source = memberSource(members)
   const report = await restoreTree(source, target)
   assert.equal(
     report.failed.count + report.damaged.count,
@@ -260,7 +259,7 @@ test('names that a file system cannot hold are reported, and all else comes back
   using folder = new TemporaryFolder()
   const { target } = site(folder)
   const report = await restoreTree(
-    sourceOf([file('n'.repeat(300), 'x'), file(`${'n'.repeat(300)}/x`, 'x'), file('ok', 'x')]),
+    memberSource([file('n'.repeat(300), 'x'), file(`${'n'.repeat(300)}/x`, 'x'), file('ok', 'x')]),
     target,
   )
   assert.equal(report.failed.count, 2)
@@ -320,7 +319,7 @@ test('a target that is full ends the restore with what to do, and a larger one g
   const { target } = site(folder)
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', target])
   try {
-    const source = sourceOf([file('a', Buffer.alloc(700_000)), file('b', Buffer.alloc(700_000, 'b'))])
+    const source = memberSource([file('a', Buffer.alloc(700_000)), file('b', Buffer.alloc(700_000, 'b'))])
     await assert.rejects(restoreTree(source, target), (error) => {
       assert.ok(error instanceof ArchiveError)
       assert.match(error.message, /ENOSPC/)
@@ -342,7 +341,7 @@ test('links on the way from a target to the folder below it that is restored to 
   symlinkSync(outside, `${target}/link`)
   symlinkSync('../outside', `${target}/up`)
   symlinkSync('.', folder.at('alias'))
-  const source = sourceOf([file('a', 'restored')])
+  const source = memberSource([file('a', 'restored')])
   for (const path of ['link', 'link/folder', 'link/new', 'up', 'up/folder']) {
     const subfolder = bytes(path)
     const refusal = { name: 'ArchiveError', code: 'restore-failed', message: /links are not followed/ }

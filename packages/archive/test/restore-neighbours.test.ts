@@ -18,12 +18,10 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { test } from 'node:test'
-import { type BytePath, type Entry, type Overwrite, type RestoreReport, restoreTree } from '../src/index.ts'
+import { type BytePath, type Overwrite, type RestoreReport, restoreTree } from '../src/index.ts'
 import { neighbourAt } from './neighbour.ts'
 import { bytes, file, type Member, other } from './sample.ts'
-import { describeTree, isRoot, ListSource, TemporaryFolder } from './tree.ts'
-
-const self = { uid: process.geteuid!(), gid: process.getegid!() }
+import { describeTree, isRoot, ListSource, memberSource, TemporaryFolder } from './tree.ts'
 
 /** In which each of these has to end: a restore that is stuck fails, whatever it is stuck in. */
 const timeout = 60_000
@@ -31,16 +29,6 @@ const timeout = 60_000
 /** For how long each race is run, and at most where the neighbour is slow. */
 const raceMs = 500
 const raceMsMax = 20_000
-
-function sourceOf(members: readonly Member[]): ListSource {
-  const contents = new Map(members.map(({ entry, content }) => [entry.path, content]))
-  return new ListSource(
-    members.map(({ entry }) => Object.assign(entry, self)),
-    async function* (entry: Entry) {
-      yield contents.get(entry.path) ?? Buffer.alloc(0)
-    },
-  )
-}
 
 /** A target, and beside it what must not be touched. */
 function site(folder: TemporaryFolder) {
@@ -81,7 +69,7 @@ async function race(
   let told = 0
   let bitten = false
   for (let ms = 0; ms < raceMs || (!bitten && ms < raceMsMax); ms = performance.now() - beganMs) {
-    const report = await restoreTree(sourceOf(membersOf(reports.length)), target, { overwrite })
+    const report = await restoreTree(memberSource(membersOf(reports.length)), target, { overwrite })
     reports.push(report)
     told += report.failed.count + report.kept.count
     bitten ||= hasBitten({ told, round: reports.length })
@@ -128,7 +116,7 @@ test('a target that is moved away while it is restored to is restored to where i
   const { target, outside, untouched } = site(folder)
   let read = 0
   const members = membersOf(0)
-  const source = new ListSource(sourceOf(members).list, async function* () {
+  const source = new ListSource(memberSource(members).list, async function* () {
     if (read++ === 3) {
       renameSync(target, folder.at('aside/target'))
       symlinkSync(outside, target)
@@ -148,7 +136,7 @@ test('a target that is removed while it is restored to ends the restore, or is t
   using folder = new TemporaryFolder()
   const { target, untouched } = site(folder)
   let read = 0
-  const source = new ListSource(sourceOf(membersOf(0)).list, async function* () {
+  const source = new ListSource(memberSource(membersOf(0)).list, async function* () {
     if (read++ === 3) execFileSync('rm', ['-rf', target])
     yield Buffer.from('content 0')
   })
@@ -187,8 +175,8 @@ test('of two archives in one folder, the second goes through no link and no name
   ]
   for (const overwrite of ['never', 'older', 'always'] satisfies Overwrite[]) {
     execFileSync('sh', ['-c', 'rm -rf "$1"/* && mkdir "$1"/swapped', 'sh', target])
-    await restoreTree(sourceOf(structuredClone(first)), target)
-    await restoreTree(sourceOf(structuredClone(second)), target, { overwrite })
+    await restoreTree(memberSource(structuredClone(first)), target)
+    await restoreTree(memberSource(structuredClone(second)), target, { overwrite })
     untouched()
     // Where a name was another one of the same object, that object was not written to.
     assert.equal(readFileSync(`${target}/d`, 'utf8'), 'of the first')
@@ -253,7 +241,7 @@ test('names that the target does not tell apart lead nowhere, and what finds no 
     ]
     for (const overwrite of ['never', 'older', 'always'] satisfies Overwrite[]) {
       execFileSync('sh', ['-c', 'rm -rf "$1"/*', 'sh', target])
-      const report = await restoreTree(sourceOf(structuredClone(members)), target, { overwrite })
+      const report = await restoreTree(memberSource(structuredClone(members)), target, { overwrite })
       untouched()
       const names = execFileSync('find', [target, '-type', 'f', '-printf', '.'], { encoding: 'utf8' })
       assert.equal(report.restored.files, names.length, `${overwrite}: what is counted is there`)

@@ -27,6 +27,7 @@ import {
   Packing,
   type RestoreSource,
 } from '../src/index.ts'
+import type { Member } from './sample.ts'
 
 export const isRoot = process.geteuid!() === 0
 
@@ -167,4 +168,15 @@ function describe(path: Buffer, stats: BigIntStats): string {
   if (stats.isFIFO()) return 'fifo'
   if (stats.isSocket()) return 'socket'
   return `${stats.isBlockDevice() ? 'block' : 'character'} device ${stats.rdev}`
+}
+
+/** Entries of this user, and their content, in memory: for what no packer makes. */
+export function memberSource(members: readonly Member[]): ListSource {
+  const contents = new Map(members.map(({ entry, content }) => [entry.path, content]))
+  return new ListSource(
+    members.map(({ entry }) => Object.assign(entry, { uid: process.geteuid!(), gid: process.getegid!() })),
+    async function* (entry: Entry) {
+      yield contents.get(entry.path) ?? Buffer.alloc(0)
+    },
+  )
 }
