@@ -43,6 +43,7 @@ export function drawPlot(title: string, panels: readonly Panel[]): string {
   })
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">`,
+    `<title>${escaped(title)}</title>`,
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
     text(width / 2, 26, title, 'text-anchor="middle" font-size="18"'),
     ...drawn,
@@ -134,8 +135,11 @@ function line(x1: number, y1: number, x2: number, y2: number, color: string, mor
 }
 
 function text(x: number, y: number, content: string, more = ''): string {
-  const escaped = content.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
-  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${escaped}</text>`
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${escaped(content)}</text>`
+}
+
+function escaped(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 }
 
 /** 10000 → 10k. */
