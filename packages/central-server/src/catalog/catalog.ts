@@ -127,6 +127,12 @@ export class Catalog implements Disposable {
     this.close()
   }
 
+  /** With exclusive locking, as on a full disk, no other connection can be opened beside this one. */
+  get isAlone(): boolean {
+    const mode = withCatalogErrors(this.file, () => this.database.pragma('locking_mode', { simple: true }))
+    return mode === 'exclusive'
+  }
+
   /** Names of all hosts that ever had a run or a lease, sorted. */
   hostNames(): string[] {
     return withCatalogErrors(this.file, () => this.statements.hostNames.all())

@@ -11,7 +11,7 @@ import {
   type Repack,
   storedBytes,
 } from '@central-backup/archive'
-import type { Catalog } from './catalog.ts'
+import type { Catalog, Run } from './catalog.ts'
 import type { Lease } from './lease.ts'
 import { purgeRun, RunRecorder } from './record-run.ts'
 
@@ -20,6 +20,14 @@ export interface ArchiveFile {
   name: string
   /** Absolute path. */
   path: string
+}
+
+/** The code of the error of a run that was taken in although the archive which it builds on was missing. */
+const baseMissing = 'base-missing'
+
+/** What stood before the run is a guess then, and its content may lie in archives of other generations. */
+export function isBridged({ error }: Pick<Run, 'error'>): boolean {
+  return error?.code === baseMissing
 }
 
 /** For an archive whose base is missing: what it says is taken in on top of what is known. */
@@ -81,7 +89,7 @@ export async function ingestArchive(
     // What was known of the run when nothing of it could be kept.
     const failed = catalog.failedRun(host, startedAtMs)
     const bridged = bridge && {
-      code: 'base-missing',
+      code: baseMissing,
       message: `${header.base} is missing, which this run builds on`,
     }
     const result = {

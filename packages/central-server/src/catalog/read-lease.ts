@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { StorageError } from '../errors.ts'
 import { Catalog } from './catalog.ts'
-import { withCatalogErrors } from './failure.ts'
 import { heartbeatMs, isLiving, type LeaseOptions, ownerColumns } from './lease.ts'
 import { identifyProcess } from './process-identity.ts'
 import type { LeaseRow } from './statements.ts'
@@ -16,12 +15,7 @@ export function holdForReading(
   hosts: readonly string[],
   options: LeaseOptions = {},
 ): ReadLease {
-  // With exclusive locking, as on a full disk, this process is the only one that has the catalog.
-  const lockingMode = withCatalogErrors(catalog.file, () =>
-    catalog.database.pragma('locking_mode', { simple: true }),
-  )
-  const alone = lockingMode === 'exclusive'
-  if (!catalog.writable || alone) return new ReadLease(null, [])
+  if (!catalog.writable || catalog.isAlone) return new ReadLease(null, [])
   const acquiredAtMs = catalog.now()
   const owner = ownerColumns(options.self ?? identifyProcess())
   const token = randomUUID()

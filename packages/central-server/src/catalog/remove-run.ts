@@ -27,12 +27,19 @@ export function purgeRemoved(catalog: Catalog, { generation }: Pick<Run, 'genera
  * Forgets the removed runs of a host that no other builds on: those of whole generations, and those behind the last run
  * of one that is not removed. Returns the names of their archives, which nothing needs any more. Before the last one of a generation none
  * goes alone: what a run says of deletions holds for all that follow.
- * The newest comes first: what a crash leaves has then all that it builds on, and is taken in again.
+ * The newest comes first: what a crash leaves has then all that it builds on, and is taken in again. Nothing of `keptGenerations`
+ * is forgotten, as others have content there.
  */
-export function forgetUnneededRuns(catalog: Catalog, host: string): string[] {
+export function forgetUnneededRuns(
+  catalog: Catalog,
+  host: string,
+  keptGenerations: ReadonlySet<number> = new Set(),
+): string[] {
   const { statements } = catalog
+  const unneeded = () =>
+    statements.unneededRuns.all(host).filter(({ id, generation }) => !keptGenerations.has(generation ?? id))
   const first = new Map<number, number>()
-  for (const row of statements.unneededRuns.all(host)) {
+  for (const row of unneeded()) {
     const generation = row.generation ?? row.id
     first.set(generation, Math.min(row.id, first.get(generation) ?? row.id))
   }
@@ -43,7 +50,7 @@ export function forgetUnneededRuns(catalog: Catalog, host: string): string[] {
       catalog.transaction(() => statements.endNoMore.run({ ...range, run }))
   }
   return catalog.durableTransaction(() => {
-    const runs = statements.unneededRuns.all(host)
+    const runs = unneeded()
     for (const { id } of runs) statements.deleteRun.run(id)
     return runs.flatMap(({ archive }) => archive ?? [])
   })

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ArchiveError, type ArchiveHeader, type BytePath, type IndexBatch } from '@central-backup/archive'
 import { Catalog, type Run } from './catalog.ts'
 import { guardStatement, requireKey, withCatalogErrors } from './failure.ts'
+import { isBridged } from './ingest-archive.ts'
 import { temporaryFile } from './open.ts'
 import { RunRecorder } from './record-run.ts'
 import { comparedColumns } from './statements.ts'
@@ -64,8 +65,7 @@ export class RetoldVersions implements Disposable {
   #begin(run: Run, { base, kind, startedAtMs }: ArchiveHeader): void {
     const before = this.#runs.find(({ archive }) => archive!.name === base)
     // Where its base was missing when the catalog was made, what stood before is a guess that is made again.
-    const isBridged = run.error?.code === 'base-missing'
-    const generation = base === null ? run.id : isBridged ? run.generation : before?.generation
+    const generation = base === null ? run.id : isBridged(run) ? run.generation : before?.generation
     if (generation !== run.generation || kind !== run.kind || startedAtMs !== run.startedAtMs)
       throw new ArchiveError('index-invalid', 'the catalog has another kind, base or time of its run')
     // What points into an archive that is not there any more is of a run that was removed, and goes with it.
@@ -75,30 +75,37 @@ export class RetoldVersions implements Disposable {
 
   /**
    * Compares what was taken in with the versions of the catalog, in one pass over both. What only removed runs have does not count,
-   * nor what runs have done that are at work, or began since. Throws `CatalogError`, or the reason of the signal.
+   * nor what runs have done that are at work, or began since. With `part`, only what began in a run of a generation or after it is
+   * compared, and the archives before that one need not have been taken in. Throws `CatalogError`, or the reason of the signal.
    */
-  async *differences(catalog: Catalog, signal: AbortSignal): AsyncIterableIterator<VersionDifference> {
+  async *differences(
+    catalog: Catalog,
+    signal: AbortSignal,
+    part: { generation: number; from: number } | null = null,
+  ): AsyncIterableIterator<VersionDifference> {
+    const generations = part === null ? this.#runs.map((run) => run.generation) : [part.generation]
     // One view of runs and versions, whoever writes meanwhile.
     const execute = (sql: string) => withCatalogErrors(catalog.file, () => catalog.database.exec(sql))
     execute('BEGIN')
     try {
-      for (const generation of new Set(this.#runs.map((run) => run.generation)))
-        if (!this.#unknown.has(generation)) yield* this.#differencesOf(generation, catalog, signal)
+      for (const generation of new Set(generations))
+        if (!this.#unknown.has(generation))
+          yield* this.#differencesOf({ generation, from: part?.from ?? 0 }, catalog, signal)
     } finally {
       execute('COMMIT')
     }
   }
 
   async *#differencesOf(
-    generation: number,
+    { generation, from }: { generation: number; from: number },
     catalog: Catalog,
     signal: AbortSignal,
   ): AsyncIterableIterator<VersionDifference> {
     const ids = new Set(this.#runs.flatMap((run) => (run.generation === generation ? run.id : [])))
     const visible = this.#visible.filter((id) => ids.has(id))
     const later = new Set(catalog.statements.runsSince.all(this.#newestRun))
-    const known = groupByPath(versionsOf(catalog, generation), visible, later)
-    const told = groupByPath(versionsOf(this.#told, generation), visible, new Set())
+    const known = groupByPath(versionsOf(catalog, generation, from), visible, later)
+    const told = groupByPath(versionsOf(this.#told, generation, from), visible, new Set())
     try {
       let paths = 0
       for (const difference of mergePaths(known, told)) {
@@ -125,12 +132,13 @@ interface PathGroup {
 
 type Groups = IterableIterator<PathGroup>
 
-function* versionsOf(catalog: Catalog, generation: number): IterableIterator<Row> {
-  const statement = catalog.database.prepare<[number], Row>(
+function* versionsOf(catalog: Catalog, generation: number, from: number): IterableIterator<Row> {
+  const statement = catalog.database.prepare<[number, number], Row>(
     `SELECT path, first_run, end_run, end_reason, ${comparedColumns.join(', ')}, user_name, group_name
-     FROM versions LEFT JOIN owners ON owners.id = owner_id WHERE generation = ? ORDER BY path, first_run`,
+     FROM versions LEFT JOIN owners ON owners.id = owner_id WHERE generation = ? AND first_run >= ?
+     ORDER BY path, first_run`,
   )
-  for (const row of guardStatement(statement.raw(), catalog.file).iterate(generation)) {
+  for (const row of guardStatement(statement.raw(), catalog.file).iterate(generation, from)) {
     requireKey(row[0], catalog.file)
     yield row
   }

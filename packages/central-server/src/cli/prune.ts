@@ -35,8 +35,10 @@ export const pruneCommand: CommandDefinition = {
             ...describeRepacks(host.name, result),
           ])
         } catch (error) {
-          invocation.report({ host: host.name, error: describeError(error) }, [
-            `${host.name}: ${printable(describeError(error).message)}`,
+          const report = describeError(error)
+          invocation.report({ host: host.name, error: report }, [
+            `${host.name}: ${printable(report.message)}`,
+            ...(report.hint === undefined ? [] : [`Hint: ${printable(report.hint)}`]),
           ])
           invocation.exitCode = worstExitCode([invocation.exitCode, exitCodeOfError(error)])
         }

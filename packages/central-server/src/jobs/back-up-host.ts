@@ -148,7 +148,8 @@ class HostRun {
       for (const { archive, reason } of refused.filter(({ sinceMs }) => sinceMs === null))
         this.#report.tell('repack-refused', `${archive} is not packed anew: ${reason}`)
     } catch (error) {
-      this.#report.tell('retention-failed', (error as Error).message)
+      const { message, hint = '' } = error as Error & { hint?: string }
+      this.#report.tell('retention-failed', hint === '' ? message : `${message}. ${hint}`)
     }
   }
 

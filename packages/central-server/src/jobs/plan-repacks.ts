@@ -1,4 +1,5 @@
 import type { Run } from '../catalog/catalog.ts'
+import { isBridged } from '../catalog/ingest-archive.ts'
 import type { ChainLink } from '../catalog/needed.ts'
 
 /** An archive that is to be written anew. */
@@ -42,7 +43,8 @@ export function planRepacks(chain: readonly ChainLink[]): RepackTask[] {
 /** Of this archive only the index is still needed, and that could as well stand elsewhere. */
 export function isStub({ run, removed, neededBytes, inPieces, hasLinks, refused }: ChainLink): boolean {
   const isEmpty = removed && neededBytes === 0 && !inPieces && !hasLinks
-  return isEmpty && run.kind === 'incremental' && !refused
+  // One that was taken in without its base has to go on saying so.
+  return isEmpty && run.kind === 'incremental' && !isBridged(run) && !refused
 }
 
 /** What becomes of an archive and of the stubs directly before it. */

@@ -4,10 +4,19 @@ import { findReader } from '../catalog/read-lease.ts'
 import { forgetUnneededRuns, purgeRemoved } from '../catalog/remove-run.ts'
 import type { Host } from '../config/hosts.ts'
 import type { ServerSettings } from '../config/settings.ts'
+import { StorageError } from '../errors.ts'
 import { hasRules, planRetention, type RetentionPlan } from '../retention/plan.ts'
 import type { Repository } from '../storage/repository.ts'
 import { emptyTrash, moveToTrash } from '../storage/trash.ts'
-import { type RepackResult, recoverRepacks, repackArchives } from './repack.ts'
+import { ChainComparison } from './chain-comparison.ts'
+import { generationsNeededElsewhere } from './needed-elsewhere.ts'
+import {
+  compareBeforeRepacks,
+  type RepackContext,
+  type RepackResult,
+  recoverRepacks,
+  repackArchives,
+} from './repack.ts'
 
 export interface PruneContext {
   settings: ServerSettings
@@ -48,10 +57,16 @@ export function planPrune({ catalog, now }: Pick<PruneContext, 'catalog' | 'now'
 /**
  * Does what a plan says: runs go from the catalog first, and archives that nothing needs then go to the trash, so that a
  * crash leaves an archive that the next run takes in again, and never a run without its archive. Archives that are mostly
- * needless by now are packed anew, and those that are wholly so merged into the ones after them. Does nothing while somebody reads archives of the host. The caller holds the host's lease.
+ * needless by now are packed anew, and those that are wholly so merged into the ones after them. What the catalog says is needed of them
+ * is compared with what the archives say before anything is done. Does nothing while somebody reads archives of the host. The
+ * caller holds the host's lease. Throws `StorageError`, and `CatalogError` where the catalog is damaged.
  */
 export async function applyPrune(context: PruneContext, plan: PrunePlan): Promise<PruneResult> {
   const { catalog, repository, settings, now } = context
+  const removedBeforeMs = now() - settings.trashMs
+  const comparison = new ChainComparison(catalog, repository, plan.host)
+  const repackContext = { catalog, repository, comparison }
+  await compareIfThereIsRoom(repackContext, plan.host, removedBeforeMs)
   const going = new Set(plan.decisions.filter(({ action }) => action === 'remove').map(({ run }) => run))
   const removed = plan.runs.filter(({ id }) => going.has(id))
   // In one transaction: who begins to read afterwards chooses among the runs that stay, and nothing of them goes.
@@ -69,12 +84,26 @@ export async function applyPrune(context: PruneContext, plan: PrunePlan): Promis
   if (later !== null) {
     return { emptied: [], repacked: [], refused: [], putOff: `archives stay where they are: ${later}` }
   }
-  for (const archive of forgetUnneededRuns(catalog, plan.host)) {
+  const keptGenerations = await generationsNeededElsewhere(catalog, repository, plan.host)
+  for (const archive of forgetUnneededRuns(catalog, plan.host, keptGenerations)) {
     await moveToTrash(repository, plan.host, archive, now())
   }
   const emptied = await emptyTrash(repository, plan.host, settings.trashMs, now())
-  const repacks = await repackArchives(catalog, repository, plan.host, now() - settings.trashMs)
+  const repacks = await repackArchives(repackContext, plan.host, { removedBeforeMs, keptGenerations })
   return { emptied, ...repacks, putOff: null }
+}
+
+/** On a full disk the trash is emptied all the same; before archives are packed anew, it is tried again. */
+async function compareIfThereIsRoom(
+  context: RepackContext,
+  host: string,
+  removedBeforeMs: number,
+): Promise<void> {
+  try {
+    await compareBeforeRepacks(context, host, removedBeforeMs)
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error
+  }
 }
 
 /** Plans and applies under a lease of its own. Throws `BusyError` where a run of the host is at work. */

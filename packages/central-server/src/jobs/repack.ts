@@ -25,10 +25,18 @@ import { BusyError, StorageError } from '../errors.ts'
 import { archivePath, listArchives, removeArchives, removePartials } from '../storage/archive-list.ts'
 import { withStorageErrors } from '../storage/failure.ts'
 import type { Repository } from '../storage/repository.ts'
+import type { ChainComparison } from './chain-comparison.ts'
 import { planRepacks, type RepackTask } from './plan-repacks.ts'
 
 /** Reason of the partial file beside an archive that is being packed anew. */
 const repackedReason = 'repacked'
+
+export interface RepackContext {
+  catalog: Catalog
+  repository: Repository
+  /** Of the host. */
+  comparison: ChainComparison
+}
 
 export interface RepackResult {
   /** `absorbed`: archives that it has taken over, and that are gone. */
@@ -39,28 +47,62 @@ export interface RepackResult {
 
 /**
  * Packs the archives of a host anew of whose content less than half is needed, and merges those of which only the index is needed into
- * the ones after them. Of runs only that retention removed longer ago than the trash keeps things. What is needed stays
+ * the ones after them. Of runs only that retention removed longer ago than the trash keeps things, and not of `keptGenerations`, in which runs of others have content. What is needed stays
  * where it is, so that nothing else changes; a crash at any time leaves the old archives or the new one, and
- * `recoverRepacks` finds out which. Ends early where somebody begins to read archives of the host. The caller holds the
- * host's lease. Throws `StorageError`.
+ * `recoverRepacks` finds out which. What the catalog says is needed of them is compared with what the archives say before; those in
+ * front of one that cannot be read stay as they are. Ends early where somebody begins to read archives of the host. The
+ * caller holds the host's lease. Throws `StorageError`, and `CatalogError` where the catalog is damaged.
  */
 export async function repackArchives(
-  catalog: Catalog,
-  repository: Repository,
+  { catalog, repository, comparison }: RepackContext,
   host: string,
-  removedBeforeMs: number,
+  { removedBeforeMs, keptGenerations }: { removedBeforeMs: number; keptGenerations: ReadonlySet<number> },
 ): Promise<RepackResult> {
   const result: RepackResult = { repacked: [], refused: [] }
   for (const chain of chainsWithRemoved(catalog, host, removedBeforeMs)) {
+    if (keptGenerations.has(chain[0]!.run.generation)) continue
     await recallRefusals(catalog, repository, chain, result)
     let links: ChainLink[] | null = chain
     // Again, as what is refused leaves others to be merged without it.
     for (let tasks = planChain(catalog, links); tasks.length > 0; tasks = planChain(catalog, links)) {
+      const unreadable = await comparison.compare(runsOf(links), firstOf(tasks))
+      if (unreadable !== null) {
+        const { run, reason } = unreadable
+        for (const link of links) link.refused ||= link.run.id <= run.id
+        if (!result.refused.some(({ archive }) => archive === run.archive!.name))
+          await refuse(catalog, repository, links.find((link) => link.run.id === run.id)!, reason, result)
+        continue
+      }
       links = await doTasks(catalog, repository, links, tasks, result)
       if (links === null) return result
     }
   }
   return result
+}
+
+/**
+ * Compares what `repackArchives` would rely upon, before anything else is removed. Changes nothing. Throws `CatalogError` where the catalog
+ * is damaged, and `StorageError`.
+ */
+export async function compareBeforeRepacks(
+  { catalog, repository, comparison }: RepackContext,
+  host: string,
+  removedBeforeMs: number,
+): Promise<void> {
+  for (const chain of chainsWithRemoved(catalog, host, removedBeforeMs)) {
+    await recallRefusals(catalog, repository, chain, { repacked: [], refused: [] })
+    const tasks = planChain(catalog, chain)
+    if (tasks.length > 0) await comparison.compare(runsOf(chain), firstOf(tasks))
+  }
+}
+
+function runsOf(chain: readonly ChainLink[]): Run[] {
+  return chain.map(({ run }) => run)
+}
+
+/** The oldest run of whose archive something is thrown away. */
+function firstOf(tasks: readonly RepackTask[]): number {
+  return Math.min(...tasks.flatMap(({ run, absorbs }) => [run.id, ...absorbs.map(({ id }) => id)]))
 }
 
 /** Those of the archives that were refused before, and are as they were then, are not read again. */
@@ -102,20 +144,27 @@ async function doTasks(
       after.set(id, { ...after.get(id)!, storedBytes, run: catalog.run(id)! })
     } catch (error) {
       if (!(error instanceof ArchiveError)) throw error
-      const { id: run, archive } = await findCulprit(catalog, repository, task)
+      const { id: run } = await findCulprit(catalog, repository, task)
       const link = after.get(run)!
       after.set(run, { ...link, refused: true })
-      const refusal = {
-        run,
-        state: await stateOf(catalog, repository, link),
-        atMs: catalog.now(),
-        reason: error.message,
-      }
-      catalog.transaction(() => catalog.statements.setRepackRefusal.run(refusal))
-      result.refused.push({ archive: archive!.name, reason: error.message, sinceMs: null })
+      await refuse(catalog, repository, link, error.message, result)
     }
   }
   return [...after.values()]
+}
+
+/** Tells that an archive stays as it is, and notes it for the next time. */
+async function refuse(
+  catalog: Catalog,
+  repository: Repository,
+  link: ChainLink,
+  reason: string,
+  result: RepackResult,
+): Promise<void> {
+  const { id: run, archive } = link.run
+  const refusal = { run, state: await stateOf(catalog, repository, link), atMs: catalog.now(), reason }
+  catalog.transaction(() => catalog.statements.setRepackRefusal.run(refusal))
+  result.refused.push({ archive: archive!.name, reason, sinceMs: null })
 }
 
 function planChain(catalog: Catalog, chain: readonly ChainLink[]): RepackTask[] {
