@@ -56,6 +56,11 @@ export class AlreadyExistsError extends AgentError {
   readonly code = 'already-exists'
 }
 
+/** The file of the log cannot be opened. */
+export class LogError extends AgentError {
+  readonly code = 'log'
+}
+
 /** Nobody has enrolled this host: the time is over, or the code is void. */
 export class EnrolmentError extends AgentError {
   readonly code = 'enrolment'

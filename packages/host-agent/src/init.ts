@@ -145,6 +145,6 @@ read = ["/"]
 
 # [log]
 # level = "info"          # error, warn, info or debug
-# file = "/var/log/backup-host.log"    # instead of standard error, which systemd keeps in the journal
+# file = "/var/log/backup-host/backup-host.log"    # instead of standard error, which systemd keeps in the journal
 `
 }

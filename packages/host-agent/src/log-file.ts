@@ -1,4 +1,5 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
+import { LogError } from './errors.ts'
 
 /** A reader of standard error that is behind gets this long to catch up, until lines are lost. */
 const busyMsMax = 1000
@@ -18,7 +19,7 @@ export class LogFile {
   /** The last line that was written has no end. */
   #isTorn = false
 
-  /** Opens `file` for appending, and makes it where it is missing, only for this user. `null` is standard error. */
+  /** Opens `file` for appending, and makes it where it is missing, only for this user. `null` is standard error. Throws `LogError`. */
   constructor(file: string | null) {
     this.#file = file
     this.#descriptor = file === null ? standardError : openLogFile(file)
@@ -42,7 +43,7 @@ export class LogFile {
     }
   }
 
-  /** Opens the file anew, after logrotate has moved it away. Throws, and goes on with the old one, where it cannot. */
+  /** Opens the file anew, after logrotate has moved it away. Throws `LogError`, and goes on with the old one, where it cannot. */
   reopen(): void {
     if (this.#file === null) return
     const old = this.#descriptor
@@ -53,7 +54,14 @@ export class LogFile {
 }
 
 function openLogFile(file: string): number {
-  return openSync(file, 'a', 0o600)
+  try {
+    return openSync(file, 'a', 0o600)
+  } catch (cause) {
+    throw new LogError(`Cannot open the log ${file}: ${(cause as Error).message}`, {
+      hint: 'Mend the folder, or log.file in the settings. As a service, the agent may write to /var/log/backup-host.',
+      cause,
+    })
+  }
 }
 
 function writeSome(descriptor: number, bytes: Buffer, at: number): number {

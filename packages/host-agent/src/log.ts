@@ -4,7 +4,7 @@ import type { AgentSettings } from './settings.ts'
 
 export interface AgentLog {
   readonly log: Logger
-  /** Opens the file anew, after logrotate has moved it away. Throws errors of the operating system. */
+  /** Opens the file anew, after logrotate has moved it away. Throws `LogError`. */
   reopen(): void
 }
 

@@ -129,7 +129,7 @@ export const sectionSchemas = {
   local_copy: z.strictObject(
     {
       directory: absolutePath,
-      keep: integer(0, 1000).default(0),
+      keep: integer(0, 1000),
       keep_days: integer(0, 3650).default(3),
       min_free_percent: integer(0, 99).default(5),
     },

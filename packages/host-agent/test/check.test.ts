@@ -165,3 +165,11 @@ hooks.given has /restore/hook, and allow.restore lets a server write below /rest
     /open: found mode 0777; expected a folder that only its owner/,
   )
 })
+
+test('serving with a log that cannot be opened says why, and what to do', async () => {
+  using folder = new HostFolder(await authority.host('web1'))
+  appendFileSync(folder.settings, `[log]\nfile = "${folder.at('missing/log')}"\n`)
+  const { status, stderr } = await backupHostInProcess(['--config', folder.settings])
+  assert.equal(status, 1, stderr)
+  assert.match(stderr, /^backup-host: Cannot open the log .*\/missing\/log: ENOENT.*\nHint: .*log\.file/)
+})

@@ -95,11 +95,10 @@ level = "debug"
   assert.deepEqual(settings!.log, { file: '/etc/x/log', level: 'debug' })
 })
 
-test('a local copy of which none is kept is none', () => {
-  for (const keep of ['', 'keep = 0']) {
-    const { settings } = parseSettings('/f.toml', `${minimal}[local_copy]\ndirectory = "/d"\n${keep}\n`)
-    assert.equal(settings!.localCopy, null)
-  }
+test('local copies of which none are kept are none, and how many are is to be said', () => {
+  const withCopies = `${minimal}[local_copy]\ndirectory = "/d"\n`
+  assert.equal(parseSettings('/f.toml', `${withCopies}keep = 0\n`).settings!.localCopy, null)
+  assert.match(problemsOf(withCopies).join(), /local_copy\.keep: found nothing; expected /)
 })
 
 test('all problems are told at once, with key, found and expected', () => {

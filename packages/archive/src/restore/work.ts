@@ -33,6 +33,11 @@ const turnMs = 20
 
 const progressIntervalMs = 100
 
+const mendHint = 'Mend the target, and restore again: what is there already is not restored twice.'
+const readOnlyHint =
+  'The target is read-only, if only to this program: systemd keeps it so to the agent until backup-host-restore.conf is a ' +
+  'drop-in of its unit.'
+
 /** Failures after which no other entry could be written either. */
 const fatal = new Set(
   [
@@ -106,7 +111,7 @@ export class RestoreWork {
       throw new ArchiveError(
         'restore-failed',
         `the restore ended at ${quotePath(path)}: ${doing}: ${describeErrno(negativeErrno)}`,
-        { hint: 'Mend the target, and restore again: what is there already is not restored twice.' },
+        { hint: negativeErrno === -errno.EROFS ? readOnlyHint : mendHint },
       )
     }
     this.record.problem('failed', path, describeFailure(doing, negativeErrno))

@@ -19,7 +19,7 @@ export default {
   // connection: { timeout: '20 seconds', attempts: 3, pause: '5 seconds' },
 
   // Lines of JSON; by default in backup-server.log beside the archives.
-  // log: { file: '/var/log/backup-server.log', level: 'info' },
+  // log: { file: '/var/lib/central-backup/backup-server.log', level: 'info' },
 
   // For hosts whose modules do not say otherwise.
   // defaults: {
