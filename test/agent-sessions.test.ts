@@ -69,24 +69,51 @@ test('several servers are served at a time, and each gets all of the tree', asyn
   for (const other of rest) assert.deepEqual(other, first)
 })
 
-/** Has the agent pack, up to its summary: what comes then is the test's. */
-async function receiveSummary(host: TestHost): Promise<{ channel: Channel; summary: MessageOf<'summary'> }> {
+/** A session that has passed the password, and waits. */
+async function logIn(host: TestHost): Promise<Channel> {
   const expect = { role: 'host', name: host.name } as const
   const credentials = serverCredentials(host.site)
   const channel = new Channel(await dial({ ...credentials, host: '127.0.0.1', port: host.port, expect }))
   for (const [message, answer] of [
     [helloOf(host.site), 'hello'],
     [authenticationOf(host), 'welcome'],
-    [requestOf(host), 'archive-name'],
   ] as const) {
     await channel.send(message)
     await channel.receive([answer])
   }
+  return channel
+}
+
+/** Has the agent pack, up to its summary: what comes then is the test's. */
+async function receiveSummary(host: TestHost): Promise<{ channel: Channel; summary: MessageOf<'summary'> }> {
+  const channel = await logIn(host)
+  await channel.send(requestOf(host))
+  await channel.receive(['archive-name'])
   for (;;) {
     const message = await channel.receive(['frame', 'entries', 'warning', 'progress', 'summary'])
     if (message.type === 'summary') return { channel, summary: message }
   }
 }
+
+test('sessions that only wait keep nobody out, and those that have made their request count', async () => {
+  await using site = await Site.create()
+  writeTree(site.tree('web1'), { file: 'content' })
+  const host = await site.addHost('web1', { settings: '[limits]\nsessions = 1' })
+  await host.start()
+  const idle = [await logIn(host), await logIn(host), await logIn(host)]
+  const ran = readRun(await startServer(['--home', site.home, 'run', '--json']).endWithin(patienceMs))
+  assert.equal(ran.ends.web1!.outcome, 'complete', ran.stderr)
+  for (const channel of idle) assert.equal(channel.ended.aborted, false)
+
+  const { channel: atWork } = await receiveSummary(host)
+  await idle[0]!.send(requestOf(host))
+  await assert.rejects(idle[0]!.receive(['archive-name']), { code: 'busy' })
+  // What a session does before its request is done all the same, as to bring a list of what is revoked.
+  await idle[1]!.send({ type: 'trust' })
+  await idle[1]!.receive(['trusted'])
+  atWork.destroy()
+  for (const channel of idle) channel.destroy()
+})
 
 test('a local copy is kept only when the server has confirmed that it has the same', async () => {
   await using site = await Site.create()

@@ -71,10 +71,10 @@ test('more sessions than the settings allow are refused as busy', async () => {
   const agent = await host.start()
   const first = site.startServer(['run', '--json'])
   await agent.until(() => agent.log.find(({ msg }) => msg === 'session began'), 'the first session')
-  const check = await site.server('check', 'web1', '--json')
-  assert.equal(check.code, 13, check.stderr)
+  const second = await site.server('run', '--dry-run', 'web1', '--json')
+  assert.equal(second.code, 13, second.stderr)
   assert.equal((await first.endWithin(patienceMs)).code, 0)
-  assert.equal((await site.server('check', 'web1')).code, 0)
+  assert.equal((await site.server('run', '--dry-run', 'web1')).code, 0)
 })
 
 test('each session has its line in the log: who, what, how much, and how it ended', async () => {

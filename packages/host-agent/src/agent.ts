@@ -5,6 +5,7 @@ import type { CertificateStore } from './certificates/store.ts'
 import type { HourlyCount } from './hourly-count.ts'
 import type { PasswordGate } from './password-gate.ts'
 import type { AgentSettings } from './settings.ts'
+import type { WaitingSessions } from './waiting-sessions.ts'
 
 /** What all sessions of an agent share. */
 export interface Agent {
@@ -18,7 +19,9 @@ export interface Agent {
   readonly closing: AbortSignal
   /** Open connections, each with the serial number of the server's certificate. */
   readonly connections: Map<Channel, string>
-  /** Sessions that passed the password and have not ended. */
+  /** Sessions that passed the password and have not made their request. */
+  readonly waiting: WaitingSessions
+  /** Sessions that have made their request and have not ended. */
   sessions: number
   /** Backups that were begun. */
   readonly runs: HourlyCount

@@ -137,7 +137,7 @@ read = ["/"]
 # runs_per_hour = 12
 
 # [limits]
-# sessions = 4            # servers at a time
+# sessions = 4            # requests at a time
 # runs_per_hour = 12      # backups; any number if not given
 # bytes_per_second = 10000000               # a run sends no faster; as fast as it can if not given
 # compress_threads = 2

@@ -16,6 +16,7 @@ import { serveSession } from './session.ts'
 import { type AgentSettings, readSettings } from './settings.ts'
 import type { ListenAddress } from './settings-schema.ts'
 import { software } from './version.ts'
+import { WaitingSessions } from './waiting-sessions.ts'
 
 /** Sessions that were told to end get this long to say so to their servers. */
 const closingMsMax = 5_000
@@ -44,6 +45,7 @@ export async function serve(settings: AgentSettings): Promise<void> {
     pool,
     log,
     closing: closing.signal,
+    waiting: new WaitingSessions(),
     sessions: 0,
     runs: new HourlyCount(),
     hookRuns: new HourlyCount(),

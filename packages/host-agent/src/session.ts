@@ -5,6 +5,7 @@ import {
   Channel,
   certificateOf,
   type Identity,
+  type MessageOf,
   ProtocolError,
   protocolVersion,
   requestMsMax,
@@ -28,6 +29,8 @@ export interface Session {
   readonly server: Identity
   readonly log: Logger
 }
+
+type Request = MessageOf<'backup' | 'check' | 'restore'>
 
 let sessionsBegun = 0
 
@@ -67,6 +70,12 @@ async function converse(session: Session): Promise<SessionReport> {
   const { password } = await channel.receive(['authenticate'], { timeoutMs: authenticationMsMax })
   const right = await agent.gate.verify(session.server.name, settings.passwordHash, password, channel.ended)
   if (!right) throw new ProtocolError('authentication-failed')
+  log.info('session began')
+  const request = await welcome(session)
+  if (request === null) return { request: 'none', outcome: 'complete' }
+  if (request.host !== settings.name) {
+    throw new ProtocolError('wrong-host', `this is ${settings.name}, and the request is for ${request.host}`)
+  }
   if (agent.sessions >= settings.limits.sessions) {
     throw new ProtocolError(
       'busy',
@@ -75,34 +84,37 @@ async function converse(session: Session): Promise<SessionReport> {
   }
   agent.sessions++
   try {
-    log.info('session began')
-    await channel.send({
-      type: 'welcome',
-      name: settings.name,
-      policy: {
-        read: settings.allow.read.map((path) => Buffer.from(path)),
-        restore: settings.allow.restore.map((path) => Buffer.from(path)),
-        ...(settings.hooks.length > 0 && {
-          hooks: settings.hooks.map(({ name, when, always }) => ({ name, when, always })),
-        }),
-      },
-      localCopy: settings.localCopy !== null,
-    })
-    const request = await receiveRequest(session)
-    if (request === null) return { request: 'none', outcome: 'complete' }
-    if (request.host !== settings.name) {
-      throw new ProtocolError(
-        'wrong-host',
-        `this is ${settings.name}, and the request is for ${request.host}`,
-      )
-    }
-    if (request.type === 'restore') return await restore(session, request)
-    if (request.type === 'check') return await list(session, request, allowedPaths(settings))
-    countRun(session)
-    return await backUp(session, request, allowedPaths(settings))
+    return await serveRequest(session, request)
   } finally {
     agent.sessions--
   }
+}
+
+/** Returns the request; `null` where the server has none. Until it comes, others may have to take the session's place. */
+async function welcome(session: Session): Promise<Request | null> {
+  const { agent, channel, settings } = session
+  using _waiting = agent.waiting.enter(channel, agent.connections.get(channel)!)
+  await channel.send({
+    type: 'welcome',
+    name: settings.name,
+    policy: {
+      read: settings.allow.read.map((path) => Buffer.from(path)),
+      restore: settings.allow.restore.map((path) => Buffer.from(path)),
+      ...(settings.hooks.length > 0 && {
+        hooks: settings.hooks.map(({ name, when, always }) => ({ name, when, always })),
+      }),
+    },
+    localCopy: settings.localCopy !== null,
+  })
+  return await receiveRequest(session)
+}
+
+async function serveRequest(session: Session, request: Request): Promise<SessionReport> {
+  const { settings } = session
+  if (request.type === 'restore') return restore(session, request)
+  if (request.type === 'check') return list(session, request, allowedPaths(settings))
+  countRun(session)
+  return backUp(session, request, allowedPaths(settings))
 }
 
 /** Each run costs the host work, and may push a local copy out. */
@@ -139,7 +151,7 @@ async function greet({ channel, settings, server }: Session): Promise<void> {
 }
 
 /** `null` where the server only wanted to know whether all is well, or to look after certificates, and went. */
-async function receiveRequest(session: Session) {
+async function receiveRequest(session: Session): Promise<Request | null> {
   const trust = new TrustConversation(session)
   for (;;) {
     try {

@@ -185,8 +185,11 @@ export const welcomeMsMax = 2 * minuteMs
 /** From a message about certificates and trust to its answer: a key is made, a file is written. */
 export const trustMsMax = 1 * minuteMs
 
-/** From `welcome` to the request, in silence. */
-export const requestMsMax = 5 * minuteMs
+/** From `welcome`, or an answer about certificates, to what the server says next: it knows by then what it wants. */
+export const requestMsMax = 1 * minuteMs
+
+/** Sessions that have passed the password and not made their request; with one more, the oldest ends. */
+export const waitingSessionsMax = 16
 
 /**
  * From `baseline-next` to its answer, in silence: the time for all that was sent before it, some tens of MB on their
