@@ -14,6 +14,7 @@ import {
   comparePaths,
   type Entry,
   frameBytesMax,
+  PackerThread,
   Packing,
   type PackingOptions,
   type PackWarning,
@@ -175,6 +176,33 @@ test('cancelling in the middle throws the error given, ends the thread and close
     assert.throws(() => packing.end, /has not ended/)
   }
   await until('threads and files are as before', () => isAsBefore(before))
+})
+
+test('a thread that was started beforehand packs, and one that is not needed ends', async () => {
+  using folder = new PackingFolder()
+  folder.file('f', 'content')
+  const before = await warmUp()
+  const selection = { roots: [folder.root()], exclude: [] }
+  const thread = new PackerThread()
+  const packing = new Packing({ selection, header: { ...header, base: null } }, pool, thread)
+  for await (const part of packing) part.release()
+  assert.equal(packing.end.counts.files, 1)
+  {
+    using _unused = new PackerThread()
+  }
+  await until('threads and files are as before', () => isAsBefore(before))
+})
+
+test('a thread that ended before it had its work fails the packing', async () => {
+  using folder = new PackingFolder()
+  const thread = new PackerThread()
+  thread.terminate()
+  await until('it has ended', () => thread.hasEnded)
+  const selection = { roots: [folder.root()], exclude: [] }
+  const packing = new Packing({ selection, header: { ...header, base: null } }, pool, thread)
+  await assert.rejects(async () => {
+    for await (const part of packing) part.release()
+  }, /the packer thread ended before its work/)
 })
 
 test('leaving the loop early ends the thread, also where it waits for blocks that nobody gives back', async () => {

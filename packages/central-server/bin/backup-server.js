@@ -2,6 +2,7 @@
 // Old versions of Node have to be able to parse this file, so that they can say what is wrong.
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { useCompileCache } from './compile-cache.js'
 
 const major = Number(process.versions.node.split('.')[0])
 
@@ -11,5 +12,7 @@ if (major < 24) {
 } else {
   const source = new URL('../src/main.ts', import.meta.url)
   const built = new URL('../dist/main.js', import.meta.url)
-  import((existsSync(fileURLToPath(source)) ? source : built).href)
+  const isSource = existsSync(fileURLToPath(source))
+  if (!isSource) useCompileCache(process.env, process.geteuid())
+  import((isSource ? source : built).href)
 }

@@ -5,7 +5,9 @@ import {
   type AssembledArchive,
   type BytePath,
   leftOutReasons,
+  PackerThread,
   Packing,
+  type PackingOptions,
   type PackWarning,
   type Part,
   textFromBytes,
@@ -45,9 +47,15 @@ export async function packAndSend(session: Session, request: Request, sending: S
   const { copy, warnings, progress, leftOut } = sending
   try {
     progress.enter('select')
+    using thread = new PackerThread()
     const selected = await select(session, request, sending)
     for (const { path, message } of selected.unselected) leftOut?.add(path, 'pseudo-file-system', message)
-    const packing = startPacking(session, request, selected, (warning) => tell(warning, warnings, leftOut))
+    const onWarning = (warning: PackWarning) => tell(warning, warnings, leftOut)
+    const packing = new Packing(
+      packingOptions(session, request, selected, onWarning),
+      session.agent.pool,
+      thread,
+    )
     progress.enter('pack', () => packing.progress())
     const assembly = request.type === 'check' ? null : new ArchiveAssembly()
     const assembled = await sendParts(session, packing, copy, assembly)
@@ -99,37 +107,34 @@ export function noLocalCopy({ message }: Error): Warning {
   return { code: 'local-copy-failed', path: null, message: `the host keeps no local copy: ${message}` }
 }
 
-function startPacking(
+function packingOptions(
   session: Session,
   request: Request,
   selected: Selected,
   onWarning: (warning: PackWarning) => void,
-): Packing {
-  const { agent, settings, channel } = session
+): PackingOptions {
+  const { settings, channel } = session
   const exclude = requestedPatterns(request.exclude)
   const excludeLast = localCopies(session)
-  return new Packing(
-    {
-      selection: { roots: selected.roots, exclude, excludeLast },
-      header: {
-        host: settings.name,
-        kind: request.type === 'backup' ? request.kind : 'full',
-        base: request.type === 'backup' ? request.base : null,
-        startedAtMs: request.type === 'backup' ? request.startedAtMs : Date.now(),
-        software,
-        paths: requestedPaths(request).map(({ path }) => textFromBytes(path)),
-        exclude: [...exclude, ...excludeLast],
-        repack: null,
-      },
-      missing: selected.missing,
-      listOnly: request.type === 'check',
-      compressionLevel: request.type === 'backup' ? request.compressionLevel : undefined,
-      stallMs: settings.limits.readStallMs,
-      onWarning,
-      nextBaseline: request.type === 'backup' && request.base !== null ? askForBaseline(channel) : undefined,
+  return {
+    selection: { roots: selected.roots, exclude, excludeLast },
+    header: {
+      host: settings.name,
+      kind: request.type === 'backup' ? request.kind : 'full',
+      base: request.type === 'backup' ? request.base : null,
+      startedAtMs: request.type === 'backup' ? request.startedAtMs : Date.now(),
+      software,
+      paths: requestedPaths(request).map(({ path }) => textFromBytes(path)),
+      exclude: [...exclude, ...excludeLast],
+      repack: null,
     },
-    agent.pool,
-  )
+    missing: selected.missing,
+    listOnly: request.type === 'check',
+    compressionLevel: request.type === 'backup' ? request.compressionLevel : undefined,
+    stallMs: settings.limits.readStallMs,
+    onWarning,
+    nextBaseline: request.type === 'backup' && request.base !== null ? askForBaseline(channel) : undefined,
+  }
 }
 
 /** Asks the server for one batch after the other, when the packer wants it: neither side piles them up. */

@@ -19,7 +19,7 @@ interface Record {
 }
 
 /**
- * Verifies passwords: one at a time in the whole process, since each takes 64 MiB, and the more slowly the more often
+ * Verifies passwords: one at a time in the whole process, since each takes 19 MiB or more, and the more slowly the more often
  * a server has failed. A success forgets the failures.
  */
 export class PasswordGate {

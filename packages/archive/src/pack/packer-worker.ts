@@ -1,11 +1,5 @@
-/** Thread that walks, reads and fills blocks. Its owner is `Packing`; the messages between the two are types here. */
-import {
-  type MessagePort,
-  parentPort,
-  receiveMessageOnPort,
-  type Transferable,
-  workerData,
-} from 'node:worker_threads'
+/** Thread that walks, reads and fills blocks. Its owner is a `Packing`; the messages between the two are types here. */
+import { type MessagePort, parentPort, receiveMessageOnPort, type Transferable } from 'node:worker_threads'
 import type { ArchiveEnd, ArchiveHeader, Counts, Entry } from '../entry.ts'
 import { decompressFrame, indexFrameMagic, unwrapSkippable } from '../frame.ts'
 import { freeBuffer } from '../free-buffer.ts'
@@ -119,11 +113,15 @@ function baselineReader(port: MessagePort, state: SharedState, want: () => void)
   }
 }
 
-try {
-  run(workerData as PackerRequest)
-} catch (error) {
-  if (!(error instanceof PackingCancelled)) {
+parentPort!.once('message', (request: PackerRequest) => {
+  try {
+    run(request)
+  } catch (error) {
+    if (error instanceof PackingCancelled) return
     const { message, stack } = error instanceof Error ? error : new Error(String(error))
     parentPort!.postMessage({ type: 'failed', message, stack: stack ?? '' } satisfies PackerMessage)
+  } finally {
+    // With nothing more to listen to, the thread ends.
+    parentPort!.unref()
   }
-}
+})

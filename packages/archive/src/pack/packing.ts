@@ -1,9 +1,10 @@
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import type { ArchiveEnd, ArchiveHeader } from '../entry.ts'
 import { ArchiveError } from '../errors.ts'
 import { type BytePath, textFromBytes } from '../path.ts'
 import { type BlockRoom, FreeBlocks } from './block-memory.ts'
 import type { CompressorPool } from './compressor-pool.ts'
+import { PackerThread } from './packer-thread.ts'
 import type { PackerMessage, PackerRequest } from './packer-worker.ts'
 import type { Selection } from './rules.ts'
 import { SharedState } from './shared-state.ts'
@@ -64,7 +65,7 @@ export class Packing implements AsyncIterable<Part> {
   readonly #options: PackingOptions
   readonly #pool: CompressorPool
   readonly #state = new SharedState()
-  readonly #worker: Worker
+  readonly #thread: PackerThread
   /** The packer's, or on their way to the reader and back, by their numbers; `undefined` once given back to the pool. */
   readonly #rooms: (BlockRoom | undefined)[]
   /** Numbers of those that are being compressed, or wait for the reader. */
@@ -81,11 +82,13 @@ export class Packing implements AsyncIterable<Part> {
   #wake: (() => void) | null = null
   #stallCheck: NodeJS.Timeout
   #stopped = false
-  #hasExited = false
+  #giveUp: NodeJS.Timeout | undefined
 
-  constructor(options: PackingOptions, pool: CompressorPool) {
+  /** `thread` was started beforehand, and is this packing's from now on. */
+  constructor(options: PackingOptions, pool: CompressorPool, thread = new PackerThread()) {
     this.#options = options
     this.#pool = pool
+    this.#thread = thread
     this.#rooms = pool.memory.take(2 * pool.threads + blocksBeyondThreads)
     this.#free = new FreeBlocks(this.#rooms.length)
     const baseline = options.nextBaseline === undefined ? null : new MessageChannel()
@@ -100,18 +103,14 @@ export class Packing implements AsyncIterable<Part> {
       freeBlocks: this.#free.buffer,
       baseline: baseline?.port2 ?? null,
     }
-    const script = new URL(`./packer-worker${import.meta.url.slice(-3)}`, import.meta.url)
-    this.#worker = new Worker(script, {
-      workerData: request,
-      transferList: baseline === null ? [] : [baseline.port2],
-    })
-    this.#worker.on('message', (message: PackerMessage) => this.#receive(message))
-    this.#worker.on('error', (error) =>
-      this.#fail(packFailed(error instanceof Error ? error.message : String(error))),
-    )
-    this.#worker.on('exit', () => {
-      this.#giveBackFree()
-      if (this.#end === null) this.#fail(packFailed('the packer thread ended before its work'))
+    thread.run(request, {
+      receive: (message) => this.#receive(message),
+      ended: (error) => {
+        this.#giveBackFree()
+        if (error !== null) this.#fail(packFailed(error.message))
+        else if (this.#end === null) this.#fail(packFailed('the packer thread ended before its work'))
+        clearTimeout(this.#giveUp)
+      },
     })
     this.#stallCheck = this.#watchStalls(options.stallMs ?? 300_000)
   }
@@ -211,7 +210,7 @@ export class Packing implements AsyncIterable<Part> {
   /** A block goes back to the packer only when its frame was written, so their number bounds all memory. */
   #releaseBlock(number: number): void {
     this.#taken.delete(number)
-    if (this.#hasExited) {
+    if (this.#thread.hasEnded) {
       this.#giveBack(number)
       return
     }
@@ -221,7 +220,6 @@ export class Packing implements AsyncIterable<Part> {
 
   /** The packer's thread is gone, and with it whoever else could still write to the blocks that it had. */
   #giveBackFree(): void {
-    this.#hasExited = true
     for (const number of this.#rooms.keys()) if (!this.#taken.has(number)) this.#giveBack(number)
   }
 
@@ -269,12 +267,9 @@ export class Packing implements AsyncIterable<Part> {
     for (const part of this.#ready.values()) part.release()
     this.#ready.clear()
     this.#baseline?.close()
-    this.#worker.unref()
-    const giveUp = setTimeout(() => {
-      void this.#worker.terminate()
-      this.#worker.unref()
-    }, threadEndMsMax).unref()
-    this.#worker.once('exit', () => clearTimeout(giveUp))
+    if (this.#thread.hasEnded) return
+    this.#thread.unref()
+    this.#giveUp = setTimeout(() => this.#thread.terminate(), threadEndMsMax).unref()
   }
 }
 
