@@ -40,7 +40,7 @@ test('settings, key and certificates are written for this user only, and the pas
   assert.deepEqual(problems, [])
   assert.equal(settings!.name, 'web1')
   assert.ok(await argon2.verify(settings!.passwordHash, bundle.password))
-  assert.match(settings!.passwordHash, /m=65536/)
+  assert.match(settings!.passwordHash, /m=19456,p=1,t=2/)
 })
 
 test('the settings that init writes are right also where their comments are removed', async () => {
