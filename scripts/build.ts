@@ -3,9 +3,10 @@
  * JavaScript in few files, which start in a third of the time. `npm run build`.
  */
 import { execFileSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { build, type Metafile } from 'esbuild'
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { Metafile } from 'esbuild'
+import { bundleProgram, installedPackages, type ProgramName } from './bundle.ts'
 
 interface Manifest {
   name: string
@@ -15,46 +16,8 @@ interface Manifest {
   [key: string]: unknown
 }
 
-/** What Node starts in a program: the program itself, its threads, and what others import of it. */
-const entryPoints = {
-  'host-agent': [
-    'host-agent/src/main.ts',
-    'host-agent/src/select/select-worker.ts',
-    'host-agent/src/restore/restore-worker.ts',
-    'archive/src/pack/packer-worker.ts',
-    'archive/src/pack/compressor-worker.ts',
-  ],
-  'central-server': ['central-server/src/main.ts', 'central-server/src/index.ts'],
-}
-
-/** Packages with a native part, which npm builds or chooses where it installs them, and one that starts threads by itself. */
-const installed = ['argon2', 'better-sqlite3', 'koffi', 'msgpackr', 'pino', 'zstd-napi']
-
 function readManifest(folder: string): Manifest {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest
-}
-
-/** Everything that the program imports, but for what is installed with it, in one folder of modules. */
-async function bundle(program: keyof typeof entryPoints, folder: string): Promise<Metafile> {
-  const { metafile } = await build({
-    entryPoints: entryPoints[program].map((path) => join('packages', path)),
-    // All side by side: threads and SQL are found beside the module that asks for them.
-    outdir: join(folder, 'dist'),
-    entryNames: '[name]',
-    bundle: true,
-    splitting: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node24',
-    external: installed,
-    // For packages that are CommonJS and require modules of Node.
-    banner: {
-      js: "import { createRequire } from 'node:module'\nconst require = createRequire(import.meta.url)",
-    },
-    metafile: true,
-    logLevel: 'warning',
-  })
-  return metafile
 }
 
 /** Folders of the packages of others whose code went into the bundle. */
@@ -81,17 +44,13 @@ function dependenciesOf(metafile: Metafile): Record<string, string> {
   const folders = Object.keys(metafile.inputs).map((path) => /^packages\/[^/]+/.exec(path)?.[0])
   const ours = [...new Set(folders.filter((folder) => folder !== undefined))]
   const all = Object.assign({}, ...ours.map((folder) => readManifest(folder).dependencies))
-  return Object.fromEntries(Object.entries<string>(all).filter(([name]) => installed.includes(name)))
+  return Object.fromEntries(Object.entries<string>(all).filter(([name]) => installedPackages.includes(name)))
 }
 
-async function assemble(program: keyof typeof entryPoints): Promise<string> {
+function assemble(program: ProgramName): string {
   const source = join('packages', program)
   const folder = join('dist', program)
-  mkdirSync(folder, { recursive: true })
-  const metafile = await bundle(program, folder)
-  cpSync(join(source, 'bin'), join(folder, 'bin'), { recursive: true })
-  const migrations = join(source, 'src', 'catalog', 'migrations')
-  if (existsSync(migrations)) cpSync(migrations, join(folder, 'dist', 'migrations'), { recursive: true })
+  const metafile = bundleProgram(program, resolve(folder))
   for (const file of ['LICENSE', 'README.md']) cpSync(file, join(folder, file))
   writeFileSync(join(folder, 'LICENSES-OF-OTHERS'), licensesOf(foreignPackages(metafile)))
   const isImported = program === 'central-server'
@@ -112,4 +71,4 @@ async function assemble(program: keyof typeof entryPoints): Promise<string> {
 rmSync('dist', { recursive: true, force: true })
 execFileSync('tsc', ['-p', 'tsconfig.types.json'], { stdio: 'inherit' })
 for (const program of ['host-agent', 'central-server'] as const)
-  process.stdout.write(`${await assemble(program)}\n`)
+  process.stdout.write(`${assemble(program)}\n`)

@@ -4,6 +4,7 @@ import { chmodSync, closeSync, mkdirSync, openSync, readSync, rmSync, statSync, 
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { lacksHoles, makeSparse, type Region, regionsOf } from '../packages/archive/test/holes.ts'
+import { programFile } from './harness/built-programs.ts'
 import { Mount } from './harness/mount.ts'
 import { runCommand } from './harness/program.ts'
 import { type HostEnd, Site } from './harness/site.ts'
@@ -87,7 +88,7 @@ async function getBack(t: TestContext, site: Site, base: string): Promise<void> 
 
   const [archive] = site.archives('web1')
   const tar = join(site.folder, 'export.tar')
-  const program = join(import.meta.dirname, '../packages/central-server/bin/backup-server.js')
+  const program = programFile('central-server')
   const pipe = 'exec "$0" "$1" --home "$2" -q export web1 "$3" > "$4"'
   const exported = await runCommand(['sh', '-c', pipe, process.execPath, program, site.home, root, tar])
   assert.equal(exported.code, 0, exported.stderr)

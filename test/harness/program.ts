@@ -1,15 +1,7 @@
 /** The real programs as child processes: started, followed by what they print, and never left behind. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { join } from 'node:path'
 import { StringDecoder } from 'node:string_decoder'
-
-const checkout = join(import.meta.dirname, '..', '..')
-const packages = join(checkout, 'packages')
-const serverProgram = join(packages, 'central-server', 'bin', 'backup-server.js')
-const agentProgram = join(packages, 'host-agent', 'bin', 'backup-host.js')
-
-/** Where Node keeps what it made of the sources: a program starts in half the time. */
-const compileCache = join(checkout, 'node_modules', '.cache', 'test-programs')
+import { compileCache, programFile } from './built-programs.ts'
 
 /** How long a test waits for anything that should happen soon. Not a pause: it only ends a test that hangs. */
 export const patienceMs = 60_000
@@ -70,7 +62,7 @@ export class Program implements AsyncDisposable {
         PATH: process.env.PATH,
         HOME: '/nonexistent',
         TZ: 'UTC',
-        NODE_COMPILE_CACHE: compileCache,
+        NODE_COMPILE_CACHE: compileCache(),
         ...options.env,
       },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
@@ -187,11 +179,17 @@ export class Program implements AsyncDisposable {
 }
 
 export function startServer(args: readonly string[], options: StartOptions = {}): Program {
-  return new Program([process.execPath, ...(options.nodeOptions ?? []), serverProgram, ...args], options)
+  return new Program(
+    [process.execPath, ...(options.nodeOptions ?? []), programFile('central-server'), ...args],
+    options,
+  )
 }
 
 export function startAgent(args: readonly string[], options: StartOptions = {}): Program {
-  return new Program([process.execPath, ...(options.nodeOptions ?? []), agentProgram, ...args], options)
+  return new Program(
+    [process.execPath, ...(options.nodeOptions ?? []), programFile('host-agent'), ...args],
+    options,
+  )
 }
 
 /** Runs any program to its end. */
