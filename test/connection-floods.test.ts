@@ -32,7 +32,7 @@ describe('an agent', { concurrency: 3 }, () => {
     let host: TestHost
     before(async () => {
       site = await Site.create()
-      host = await site.addHost('web1')
+      host = await site.addHost('web1', { costlyPassword: true })
       writeTree(site.tree('web1'), { 'etc/motd': 'hello\n', 'srv/data': randomBytes(50_000) })
       await host.start()
       await requireService(site)

@@ -1,11 +1,16 @@
 /**
  * A whole installation in a temporary folder: a server with its home, its CA and its repository, and hosts with their
- * agents on ports of loopback that the system chose. Made with the programs themselves, as a person would.
+ * agents on ports of loopback that the system chose. Made as a person would, by the commands of the programs, but in this
+ * process, which is quicker.
  */
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import argon2 from 'argon2'
+import { runProgram as runServer } from '../../packages/central-server/src/cli/program.ts'
+import { runProgram as runAgent } from '../../packages/host-agent/src/cli.ts'
 import {
   type Ended,
   type JsonLine,
@@ -34,6 +39,8 @@ export interface HostOptions {
   settings?: string
   /** Sets no agent up: another one takes its place. */
   withoutAgent?: boolean
+  /** Leaves the hash of the password as `init` made it: for what is about its costs. */
+  costlyPassword?: boolean
 }
 
 /** What `run --json` said of one host in the end. */
@@ -74,8 +81,7 @@ export class Site implements AsyncDisposable {
   static async create(options: SiteOptions = {}): Promise<Site> {
     const site = new Site(mkdtempSync(join(tmpdir(), 'central-backup-test-')), options.repository)
     try {
-      const ended = await site.server('-q', 'init', '--repository', site.repository)
-      assert.equal(ended.code, 0, ended.stderr)
+      await commandServer('--home', site.home, '-q', 'init', '--repository', site.repository)
       site.configure(options.settings ?? `connection: { attempts: 1 },`)
       return site
     } catch (error) {
@@ -97,16 +103,16 @@ export class Site implements AsyncDisposable {
 
   /** Adds a host and sets its agent up, which is not started yet. */
   async addHost(name: string, options: HostOptions = {}): Promise<TestHost> {
-    const { paths = [this.tree(name)], exclude = [], settings = '', withoutAgent = false } = options
+    const { paths = [this.tree(name)], exclude = [], settings = '', withoutAgent, costlyPassword } = options
     const selection = [
       ...paths.flatMap((path) => ['--path', path]),
       ...exclude.flatMap((pattern) => ['--exclude', pattern]),
     ]
     const host = new TestHost(this, name)
     const address = ['--address', '127.0.0.1:7911', '--bundle', host.bundle]
-    const added = await this.server('-q', 'host', 'add', name, ...address, ...selection)
-    assert.equal(added.code, 0, added.stderr)
+    await commandServer('--home', this.home, '-q', 'host', 'add', name, ...address, ...selection)
     if (!withoutAgent) await host.init(settings)
+    if (!withoutAgent && !costlyPassword) await host.cheapenPassword()
     this.hosts.push(host)
     return host
   }
@@ -231,10 +237,15 @@ export class TestHost {
 
   /** Sets the agent up from the bundle, on a port that the system will choose. */
   async init(settings = ''): Promise<void> {
-    const args = ['--config', this.config, 'init', '--bundle', this.bundle]
-    const made = await this.site.startAgent(args).endWithin(patienceMs)
-    assert.equal(made.code, 0, made.stderr)
+    await commandAgent('--config', this.config, 'init', '--bundle', this.bundle)
     this.configure((text) => `${text.replace(/^listen = .*$/m, 'listen = "127.0.0.1:0"')}\n${settings}\n`)
+  }
+
+  /** Replaces the hash of the password by one that is as cheap to verify as the settings allow: tests log in often. */
+  async cheapenPassword(): Promise<void> {
+    const password = readFileSync(this.secret, 'utf8').trim()
+    const hash = await argon2.hash(password, { memoryCost: 7168, timeCost: 1, parallelism: 1 })
+    this.configure((text) => text.replace(/^password_hash = .*$/m, `password_hash = ${JSON.stringify(hash)}`))
   }
 
   /** Changes the agent's settings file. */
@@ -279,4 +290,33 @@ export class TestHost {
 export async function lacksProgram(name: string): Promise<string | false> {
   const { code } = await runCommand(['sh', '-c', `command -v ${name}`])
   return code === 0 ? false : `this machine has no ${name}`
+}
+
+async function commandServer(...args: string[]): Promise<void> {
+  const said = new Said()
+  assert.equal(await runServer(args, { ...surroundings(said), environment: {} }), 0, said.text)
+}
+
+async function commandAgent(...args: string[]): Promise<void> {
+  const said = new Said()
+  const stdin = Readable.from([]) as unknown as NodeJS.ReadStream
+  assert.equal(await runAgent(args, { ...surroundings(said), stdin }), 0, said.text)
+}
+
+class Said {
+  text = ''
+
+  write(text: string): void {
+    this.text += text
+  }
+}
+
+function surroundings(said: Said) {
+  return {
+    workingDirectory: '/nonexistent',
+    uid: process.geteuid!(),
+    now: Date.now,
+    stdout: said,
+    stderr: said,
+  }
 }
