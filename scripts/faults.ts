@@ -34,11 +34,13 @@ const seed = Number(options.seed)
 const count = options.count === undefined ? Number.POSITIVE_INFINITY : Number(options.count)
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
-/** What one scene after the other is made for. */
+/** What a scene is made for; several at once, where there are fewer groups than jobs. */
 interface Group {
   work: Work
   /** All on the same kind of disk. */
   kinds: FaultKind[]
+  /** What is left to be tried of each kind, by the one scene that planned it. */
+  left: Map<FaultKind, Promise<Fault[]>>
 }
 
 const tried: Tried[] = []
@@ -51,18 +53,23 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
   })
 }
 
-async function strikeGroup({ work, kinds }: Group): Promise<void> {
+async function strikeGroup({ work, kinds, left }: Group): Promise<void> {
   await using scene = await makeScene(work, kinds[0]!)
   for (const kind of kinds) {
-    const all = (await kind.plan(scene, work)).filter(({ name }) => name.includes(options.only))
-    const chosen = sample(all, count, new Random(seed))
-    say(`${work.name}, ${kind.name}: ${chosen.length} of ${all.length}`)
-    if (options.list) for (const { name } of all) say(`  ${name}`)
-    for (const fault of chosen) {
-      if (ending) return
+    const planned = left.get(kind) ?? plan(scene, work, kind)
+    left.set(kind, planned)
+    const faults = await planned
+    for (let fault = faults.shift(); fault !== undefined && !ending; fault = faults.shift())
       await strike(scene, work, kind, fault)
-    }
   }
+}
+
+async function plan(scene: Scene, work: Work, kind: FaultKind): Promise<Fault[]> {
+  const all = (await kind.plan(scene, work)).filter(({ name }) => name.includes(options.only))
+  const chosen = sample(all, count, new Random(seed))
+  say(`${work.name}, ${kind.name}: ${chosen.length} of ${all.length}`)
+  if (options.list) for (const { name } of all) say(`  ${name}`)
+  return chosen
 }
 
 async function strike(scene: Scene, work: Work, kind: FaultKind, fault: Fault): Promise<void> {
@@ -82,18 +89,21 @@ async function planGroups(): Promise<Group[]> {
     else say(`${kind.name}: left out: ${lacks}`)
   }
   const disks = [...new Set(kinds.map(({ disk }) => disk))]
-  return (options.work ?? works.map(({ name }) => name))
-    .map(workNamed)
-    .flatMap((work) =>
-      disks
-        .map((disk) => ({ work, kinds: kinds.filter((kind) => kind.disk === disk && kind.concerns(work)) }))
-        .filter((group) => group.kinds.length > 0),
-    )
+  return (options.work ?? works.map(({ name }) => name)).map(workNamed).flatMap((work) =>
+    disks
+      .map((disk) => ({ work, kinds: kinds.filter((kind) => kind.disk === disk && kind.concerns(work)) }))
+      .map((group) => ({ ...group, left: new Map() }))
+      .filter((group) => group.kinds.length > 0),
+  )
 }
 
+/** Takes a group after the other, and has part in the last of them. */
 async function lane(groups: Group[]): Promise<void> {
-  for (let group = groups.shift(); group !== undefined && !ending; group = groups.shift())
+  for (let group = groups[0]; group !== undefined && !ending; group = groups[0]) {
+    if (groups.length > 1) groups.shift()
     await strikeGroup(group)
+    if (groups[0] === group) groups.shift()
+  }
 }
 
 async function main(): Promise<number> {

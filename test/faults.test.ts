@@ -98,7 +98,7 @@ test('a file with neither its old nor its new content is torn', () => {
 })
 
 test('a campaign counts what was felt, and names what is wrong', () => {
-  const one = { fault: '', exit: '0', ms: 1, hit: true, faults: [] }
+  const one = { fault: '', failed: null, exit: '0', ms: 1, hit: true, faults: [] }
   const tried: Tried[] = [
     { ...one, work: 'run', kind: 'kill' },
     { ...one, work: 'run', kind: 'kill', hit: false },

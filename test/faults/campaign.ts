@@ -13,6 +13,8 @@ export interface Tried {
   fault: string
   /** Whether the fault was felt. */
   hit: boolean
+  /** The call that was made to fail, where it is one: not always the one that was meant. */
+  failed: string | null
   /** What the server exited with. */
   exit: string
   ms: number
@@ -61,6 +63,7 @@ export async function tryFault(scene: Scene, work: Work, kind: FaultKind, fault:
     ...{ work: work.name, kind: kind.name, fault: fault.name },
     ...{
       hit: struck?.elsewhere ? false : (struck?.hit ?? true),
+      failed: struck?.failed?.replaceAll(scene.data, '') ?? null,
       exit: String(signal ?? code),
       ms: Math.round(performance.now() - begunMs),
       faults,

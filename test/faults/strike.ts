@@ -45,6 +45,8 @@ export interface Struck {
   ended: Ended
   /** False where the work never came to the point. */
   hit: boolean
+  /** The call that was made to fail, as strace wrote it. */
+  failed?: string | null
   /** The call that failed was none of the work: a program reads its own sources, too. */
   elsewhere?: boolean
   /** The line is open, and nothing passes. */
@@ -123,7 +125,7 @@ async function strikeStep(
     if (victim === 'agent') hit = isKilled || (await agentEnds(scene))
   }
   if (victim === 'agent') await endTracedAgent(scene)
-  return { ended, hit, elsewhere: failed !== null && !failed.includes(scene.data) }
+  return { ended, hit, failed, elsewhere: failed !== null && !failed.includes(scene.data) }
 }
 
 /** Whether an agent that was told to end does so; one that was not goes on. */
