@@ -29,6 +29,9 @@ import { tracedProcess } from './steps.ts'
 /** How long something may go on that has to end by itself. */
 export const endMsMax = 120_000
 
+/** How long a server may wait for an agent of which it hears nothing: `finishedMsMax`, the longest of its deadlines, and more. */
+export const silenceMsMax = 330_000
+
 export const copiesKept = 2
 export const runsKept = 2
 

@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { type Ended, type Program, runCommand, type StartOptions } from '../harness/program.ts'
 import type { Fault as LineFault } from '../harness/proxy.ts'
 import { readText } from './invariants.ts'
-import { comesTrue, endMsMax, type Scene } from './scene.ts'
+import { comesTrue, endMsMax, type Scene, silenceMsMax } from './scene.ts'
 import { failedCall, type Step, type Strike, striking, tracedEnvironment, tracedProcess } from './steps.ts'
 import { argumentsOf, type Victim, type Work } from './works.ts'
 
@@ -171,8 +171,9 @@ async function strikeLine(scene: Scene, work: Work, fault: LineFault): Promise<S
   void scene.proxy.arm(fault).then(() => {
     hit = true
   })
-  const ended = await scene.startServer(argumentsOf(work, scene)).endWithin(endMsMax)
-  return { ended, hit, hangs: fault.what === 'stall' || fault.what === 'half-open' }
+  const hangs = fault.what === 'stall' || fault.what === 'half-open'
+  const server = scene.startServer(argumentsOf(work, scene))
+  return { ended: await server.endWithin(hangs ? silenceMsMax : endMsMax), hit, hangs }
 }
 
 async function strikeLimits(
