@@ -71,13 +71,16 @@ export async function tryFault(scene: Scene, work: Work, kind: FaultKind, fault:
   }
 }
 
-/** A file that is new may be cut off by a power loss; the next restore makes it whole. */
+/** Where the disk goes away under what it has not written yet. */
+const losesWrites = new Set(['power-loss', 'read-only'])
+
+/** A file that is new may be cut off where the disk goes away; the next restore makes it whole. */
 function tornOf(scene: Scene, { name }: Work, kind: FaultKind, before: readonly string[]): string[] {
   if (name !== 'restore' && name !== 'to-host') return []
   const known = new Set(before.map((line) => line.split(' ')[0]))
   const after = linesOf([...scene.good.values()].at(-1)!)
   return tornFiles(treeLines(scene.restored), before, after)
-    .filter((line) => kind.name !== 'power-loss' || known.has(line.split(' ')[0]))
+    .filter((line) => !losesWrites.has(kind.name) || known.has(line.split(' ')[0]))
     .map((line) => `torn: ${line}`)
 }
 
