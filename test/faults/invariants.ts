@@ -39,7 +39,8 @@ export async function findFaults(
   if (!scene.host.isRunning) await scene.startAgent()
   const unread = work.name === 'rebuild-damaged' && struck.code !== 0
   if (!unread) found.push(...label('at once', await faultsOfGood(scene, work)))
-  found.push(...label('done again', await faultsOfDoingAgain(scene, work)))
+  const again = await faultsOfDoingAgain(scene, work)
+  found.push(...label('done again', hangs ? again.filter((one) => !beingWritten.test(one)) : again))
   found.push(...label('afterwards', await faultsOfGood(scene, work)))
   if (!work.arguments.includes('run')) await scene.backUp()
   // Forgets readers that are dead, and packs anew what is due.
@@ -127,6 +128,9 @@ function faultsOfTrash(scene: Scene, prunedAtMs: number): string[] {
     .filter((name) => statSync(join(folder, name)).mtimeMs < prunedAtMs - 1000)
     .map((name) => `${name} has been in the trash for too long`)
 }
+
+/** What a restore that still waits is writing, another leaves alone. Once its wait is over, nothing of it may be left. */
+const beingWritten = /^restored: has "[^"]*\.central-backup-restore-/
 
 const leftover = /\.partial$|\.rebuilt|\.probe-|^\.central-backup-restore-|-wal$|-shm$|-journal$|\.tmp/
 
