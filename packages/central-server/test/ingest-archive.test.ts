@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict'
-import { copyFileSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { test } from 'node:test'
 import { Catalog, type Run } from '../src/catalog/catalog.ts'
 import { takeLease } from '../src/catalog/lease.ts'
@@ -7,6 +16,7 @@ import { chooseRun, standingEntries } from '../src/catalog/versions.ts'
 import { adoptArchives } from '../src/jobs/adopt-archives.ts'
 import { rebuildCatalog } from '../src/jobs/rebuild-catalog.ts'
 import { verify } from '../src/jobs/verify.ts'
+import { toStorageError } from '../src/storage/failure.ts'
 import { day, dumpVersions, PastRuns, writePastRun } from './past-run.ts'
 import { remembering } from './told.ts'
 
@@ -214,6 +224,26 @@ test('nothing is made anew while a run is at work, and the old catalog stays', a
   using _lease = takeLease(past.catalog, 'web1')
   await assert.rejects(rebuild(past), { code: 'busy' })
   assert.equal(past.catalog.runs('web1').length, 6)
+})
+
+test('a disk that ends a rebuild is told, whatever it does not let be removed then, and the old catalog stays', async () => {
+  using past = await PastRuns.create()
+  await addHistory(past)
+  const before = dumpVersions(past.catalog)
+  const rebuilt = `${past.repository.catalogFile}.rebuilt`
+  const onArchive = () => {
+    rmSync(rebuilt)
+    mkdirSync(rebuilt)
+    throw toStorageError(Object.assign(new Error(), { code: 'EROFS' }), 'read an archive')
+  }
+  const struck = rebuildCatalog(past.repository, () => past.nowMs, { onArchive })
+  await assert.rejects(struck, { name: 'StorageError', code: 'read-only' })
+  await assert.rejects(rebuild(past), { name: 'StorageError', message: /^Cannot remove .*\.rebuilt/ })
+  assert.deepEqual(dumpVersions(past.catalog), before)
+  rmdirSync(rebuilt)
+  const { catalog } = await rebuild(past)
+  using _catalog = catalog
+  assert.deepEqual(dumpVersions(catalog), before)
 })
 
 test('archives that a crash kept out of the catalog are taken in, in their order, and told', async () => {

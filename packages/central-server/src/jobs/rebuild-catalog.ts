@@ -1,4 +1,4 @@
-import { existsSync, linkSync, renameSync, rmSync } from 'node:fs'
+import { linkSync, renameSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import {
@@ -17,6 +17,8 @@ import { isHostName } from '../config/host-name.ts'
 import { CatalogError, StorageError } from '../errors.ts'
 import { listAbsorbed } from '../storage/absorbed-archives.ts'
 import { archivePath, listArchives } from '../storage/archive-list.ts'
+import { withStorageErrors } from '../storage/failure.ts'
+import { isThere, removeIfThere } from '../storage/if-there.ts'
 import type { Repository } from '../storage/repository.ts'
 
 /** Paths that are named of what was lost with an archive; all are counted, and `verify` names all. */
@@ -61,9 +63,9 @@ export async function rebuildCatalog(
   now: () => number,
   observer: RebuildObserver,
 ): Promise<RebuildResult> {
-  using held = holdAllHosts(repository, now)
+  using held = await holdAllHosts(repository, now)
   const file = `${repository.catalogFile}.rebuilt`
-  removeDatabase(file)
+  await removeDatabase(file)
   const result: RebuildResult = {
     archives: {},
     damaged: [],
@@ -78,12 +80,15 @@ export async function rebuildCatalog(
       await takeInHost(catalog, repository, host, result, observer)
     catalog.checkpoint()
   } catch (error) {
-    removeDatabase(file)
+    // A disk that takes nothing does not give it up either; the next rebuild removes it. What went wrong first is the reason.
+    await removeDatabase(file).catch(() => {})
     throw error
   }
   held.close()
-  result.replaced = replaceDatabase(repository.catalogFile, file)
-  await syncFolder(dirname(file))
+  result.replaced = await withStorageErrors(
+    `put the new catalog in the place of ${repository.catalogFile}`,
+    () => replaceDatabase(repository.catalogFile, file),
+  )
   return result
 }
 
@@ -214,7 +219,8 @@ function removeUnkept(catalog: Catalog, host: string, repacks: readonly Repack[]
 }
 
 async function listHostFolders(repository: Repository): Promise<string[]> {
-  const entries = await readdir(join(repository.folder, 'archives'), { withFileTypes: true })
+  const folder = join(repository.folder, 'archives')
+  const entries = await withStorageErrors(`list ${folder}`, () => readdir(folder, { withFileTypes: true }))
   return entries
     .filter((entry) => entry.isDirectory() && isHostName(entry.name))
     .map(({ name }) => name)
@@ -222,7 +228,10 @@ async function listHostFolders(repository: Repository): Promise<string[]> {
 }
 
 /** Keeps runs from beginning under the old catalog, as far as it can still be read. */
-function holdAllHosts(repository: Repository, now: () => number): { close(): void } & Disposable {
+async function holdAllHosts(
+  repository: Repository,
+  now: () => number,
+): Promise<{ close(): void } & Disposable> {
   const leases: Lease[] = []
   let old: Catalog | null = null
   const close = () => {
@@ -231,7 +240,7 @@ function holdAllHosts(repository: Repository, now: () => number): { close(): voi
     old = null
   }
   try {
-    old = existsSync(repository.catalogFile) ? new Catalog(repository.catalogFile, { now }) : null
+    old = (await isThere(repository.catalogFile)) ? new Catalog(repository.catalogFile, { now }) : null
     for (const host of old?.hostNames() ?? []) leases.push(takeLease(old!, host))
   } catch (error) {
     close()
@@ -245,14 +254,15 @@ function holdAllHosts(repository: Repository, now: () => number): { close(): voi
  * A crash leaves the old catalog or the new one, never none, and never the log of the old one beside the new one: SQLite
  * would take it for its own.
  */
-function replaceDatabase(file: string, replacement: string): string | null {
+async function replaceDatabase(file: string, replacement: string): Promise<string | null> {
   const replaced = `${file}.replaced`
-  const existed = existsSync(file)
-  removeDatabase(replaced)
+  const existed = await isThere(file)
+  await removeDatabase(replaced)
   if (existed) keepAs(file, replaced)
   for (const suffix of ['-wal', '-shm'])
-    if (existsSync(file + suffix)) renameSync(file + suffix, replaced + suffix)
+    if (await isThere(file + suffix)) renameSync(file + suffix, replaced + suffix)
   renameSync(replacement, file)
+  await syncFolder(dirname(file))
   return existed ? replaced : null
 }
 
@@ -265,6 +275,6 @@ function keepAs(file: string, name: string): void {
   }
 }
 
-function removeDatabase(file: string): void {
-  for (const suffix of ['', '-wal', '-shm']) rmSync(file + suffix, { force: true })
+async function removeDatabase(file: string): Promise<void> {
+  for (const suffix of ['', '-wal', '-shm']) await removeIfThere(file + suffix)
 }
