@@ -4,6 +4,7 @@ import { Deadline } from './deadline.ts'
 import { errorReport, PeerError, ProtocolError } from './errors.ts'
 import { closeMsMax, idleMsMax, messageMsMax, stallMsMax, undeliveredMessagesMax } from './limits.ts'
 import type { Message, MessageOf, MessageType } from './messages.ts'
+import type { PayloadMemory } from './payload-memory.ts'
 import { Sender } from './sender.ts'
 import { errorFromSocket } from './socket-errors.ts'
 
@@ -115,6 +116,11 @@ export class Channel {
    */
   limitRate(bytesPerSecond: number): void {
     this.#sender.limitRate(bytesPerSecond)
+  }
+
+  /** Reads the payloads of data messages into `memory` from now on; the receiver gives each back when it is done with it. */
+  receiveInto(memory: PayloadMemory): void {
+    this.#parser.memory = memory
   }
 
   /**

@@ -8,6 +8,7 @@ import {
   protocolVersion,
 } from './messages.ts'
 import { decodePayload, encodePayload } from './payload.ts'
+import type { PayloadMemory } from './payload-memory.ts'
 
 /**
  * The bytes of a message, as Buffers to be written one after the other. The payload of a data message is the caller's
@@ -91,6 +92,8 @@ export type Admit = (type: MessageType) => boolean
  * It keeps the pieces that `next` has not used, so whoever pushes must stop while `unreadBytes` is not 0.
  */
 export class MessageParser {
+  /** Where the payloads of data messages go, for whoever gives it back; `null` for memory of their own. */
+  memory: PayloadMemory | null = null
   readonly #admit: Admit
   readonly #header = Buffer.alloc(headerBytes)
   #headerFilled = 0
@@ -129,7 +132,7 @@ export class MessageParser {
     while (this.#payloadFilled < this.#payloadBytes) {
       if (this.#unreadBytes === 0) return null
       // Not before there is something to put in, so that a header alone costs no memory.
-      this.#payload ??= Buffer.allocUnsafeSlow(this.#payloadBytes)
+      this.#payload ??= this.#takeMemory()
       this.#payloadFilled += this.#take(this.#payload, this.#payloadFilled)
     }
     const message = decodeMessage(this.#type!, this.#payload!)
@@ -138,6 +141,11 @@ export class MessageParser {
     this.#payloadFilled = 0
     this.#headerFilled = 0
     return message
+  }
+
+  #takeMemory(): Buffer {
+    const memory = messageKindOf(this.#type!).schema === null ? this.memory : null
+    return memory?.take(this.#payloadBytes) ?? Buffer.allocUnsafeSlow(this.#payloadBytes)
   }
 
   /** Whether a header is complete and admitted. */

@@ -9,7 +9,6 @@ import {
   decodeIndexBatch,
   decompressFrame,
   type Entry,
-  freeBuffer,
   type Gone,
   type IndexKind,
   IndexSequence,
@@ -25,6 +24,7 @@ import {
   hooksMsMax,
   leftOutMax,
   type MessageOf,
+  PayloadMemory,
   ProtocolError,
   runWarningsBytesMax,
   warningPathBytesMax,
@@ -107,7 +107,9 @@ export async function receiveRun(
   requested: RequestedRun,
   { sink, observer, baseline }: Reception,
 ): Promise<ReceivedRun> {
-  const receiver = new RunReceiver(requested, sink, observer)
+  const memory = new PayloadMemory()
+  channel.receiveInto(memory)
+  const receiver = new RunReceiver(requested, { sink, observer, memory })
   let source = baseline
   try {
     for (;;) {
@@ -155,6 +157,8 @@ class RunReceiver {
   readonly #requested: RequestedRun
   readonly #sink: ArchiveSink | null
   readonly #observer: RunObserver
+  /** Where frames and index are read into. */
+  readonly #memory: PayloadMemory
   readonly #assembly = new ArchiveAssembly()
   readonly #index = new IndexSequence()
   readonly #kind: IndexKind
@@ -170,10 +174,14 @@ class RunReceiver {
   /** One message is written while the next is received. */
   #writing: Promise<void> = Promise.resolve()
 
-  constructor(requested: RequestedRun, sink: ArchiveSink | null, observer: RunObserver) {
+  constructor(
+    requested: RequestedRun,
+    { sink, observer, memory }: Pick<Reception, 'sink' | 'observer'> & { memory: PayloadMemory },
+  ) {
     this.#requested = requested
     this.#sink = sink
     this.#observer = observer
+    this.#memory = memory
     this.#kind = sink === null ? 'listing' : 'archive'
   }
 
@@ -304,7 +312,7 @@ class RunReceiver {
 
   async #store(bytes: Buffer, takenBytes: number): Promise<void> {
     await this.#sink?.write(bytes, takenBytes)
-    freeBuffer(bytes)
+    this.#memory.giveBack(bytes)
   }
 }
 
