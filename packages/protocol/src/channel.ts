@@ -217,6 +217,7 @@ export class Channel {
     this.#silence.refresh()
     this.#parser.push(piece)
     this.#pump()
+    this.#parser.keepUnread()
   }
 
   /** Takes messages out of what was read, as far as they are wanted, and sees to it that the rest waits. */

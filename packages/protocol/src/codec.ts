@@ -89,7 +89,8 @@ export type Admit = (type: MessageType) => boolean
  * payload is kept: unknown types, lengths beyond the limit of the type, and what `admit` refuses are thrown as
  * `ProtocolError`. After an error the parser is not to be used any more.
  *
- * It keeps the pieces that `next` has not used, so whoever pushes must stop while `unreadBytes` is not 0.
+ * It keeps the pieces that `next` has not used, so whoever pushes must stop while `unreadBytes` is not 0, and calls
+ * `keepUnread` before the memory of the last piece is used for something else.
  */
 export class MessageParser {
   /** Where the payloads of data messages go, for whoever gives it back; `null` for memory of their own. */
@@ -124,6 +125,12 @@ export class MessageParser {
     if (piece.length === 0) return
     this.#pieces.push(piece)
     this.#unreadBytes += piece.length
+  }
+
+  /** Copies what is left of the last piece. */
+  keepUnread(): void {
+    const last = this.#pieces.at(-1)
+    if (last !== undefined) this.#pieces[this.#pieces.length - 1] = Buffer.from(last)
   }
 
   /** The next message, or `null` where there is none yet, or it is held. */

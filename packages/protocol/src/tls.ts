@@ -215,7 +215,7 @@ export interface DialOptions extends Credentials {
 export async function dial(options: DialOptions): Promise<tls.TLSSocket> {
   const { host, port, expect, signal } = options
   if (signal?.aborted) throw cancelled(signal)
-  const socket = tls.connect({ ...profile(options), host, port, checkServerIdentity: () => undefined })
+  const socket = connect({ ...profile(options), host, port, checkServerIdentity: () => undefined })
   socket.setNoDelay(true)
   socket.setKeepAlive(true, keepAliveMs)
   await handshake(socket, options)
@@ -231,6 +231,28 @@ export async function dial(options: DialOptions): Promise<tls.TLSSocket> {
     await refuse(socket, error)
     throw error
   }
+  return socket
+}
+
+/** What TLS gives at a time, and more. */
+const readBytesMax = 64 * 1024
+
+/**
+ * A connection whose 'data' is all read into the same memory: of a gigabyte, the collector would else look at every
+ * 16 KiB. So a piece is valid only until those who listen to 'data' return. While nobody listens, or the stream is paused,
+ * pieces are kept as in any stream.
+ */
+function connect(options: tls.ConnectionOptions): tls.TLSSocket {
+  const onread = {
+    buffer: Buffer.allocUnsafeSlow(readBytesMax),
+    callback: (length: number, buffer: Uint8Array) => {
+      const piece = (buffer as Buffer).subarray(0, length)
+      if (socket.readableFlowing !== true || socket.readableLength > 0) return socket.push(Buffer.from(piece))
+      socket.emit('data', piece)
+      return true
+    },
+  }
+  const socket = tls.connect({ ...options, onread } as tls.ConnectionOptions)
   return socket
 }
 

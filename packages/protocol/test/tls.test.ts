@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import net, { type AddressInfo } from 'node:net'
 import { after, before, test } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import tls from 'node:tls'
 import {
   applicationProtocol,
@@ -8,6 +10,7 @@ import {
   type Credentials,
   createListener,
   dial,
+  encodeMessage,
   errorFromSocket,
   type Identity,
   identityOf,
@@ -361,3 +364,34 @@ test('credentials that cannot be used are named before anything is dialed', asyn
     )
   }
 })
+
+test('all bytes arrive in their order, also those from before anybody read, and through pauses', async () => {
+  const payloads = Array.from({ length: 300 }, (_, i) => randomBytes(1 + ((i * 7919) % 60_000)))
+  const listener = createListener(host, {
+    onConnection: (socket) => {
+      // At once, so that the first come with the handshake; a message in many pieces, and many in one.
+      for (const payload of payloads)
+        for (const piece of encodeMessage({ type: 'frame', payload })) socket.write(piece)
+    },
+    onRefused: (error) => assert.fail(error),
+  })
+  const port = await listen(listener)
+  const expect = { role: 'host', name: 'web1' } as const
+  for (const isLate of [false, true]) {
+    const socket = await dial({ host: '127.0.0.1', port, ...server, expect })
+    if (isLate) await until(() => socket.readableLength > 0)
+    const channel = new Channel(socket)
+    for (const [i, payload] of payloads.entries()) {
+      // Nothing is asked for at first, and now and then: the channel stops reading, with pieces that it has not used.
+      if (i % 50 === 0) await until(() => socket.isPaused() || i > 250)
+      const message = await channel.receive(['frame'])
+      assert.ok(message.payload.equals(payload), `message ${i}`)
+    }
+    channel.destroy()
+    await channel.closed
+  }
+})
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await nextTurn()
+}
