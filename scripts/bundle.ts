@@ -14,7 +14,11 @@ const entryPoints: Record<ProgramName, readonly string[]> = {
     'archive/src/pack/packer-worker.ts',
     'archive/src/pack/compressor-worker.ts',
   ],
-  'central-server': ['central-server/src/main.ts', 'central-server/src/index.ts'],
+  'central-server': [
+    'central-server/src/main.ts',
+    'central-server/src/index.ts',
+    'central-server/src/cli/target-watch-worker.ts',
+  ],
 }
 
 /** Packages with a native part, which npm builds or chooses where it installs them, and one that starts threads by itself. */

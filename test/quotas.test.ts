@@ -3,9 +3,10 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
+import type { Channel } from '@central-backup/protocol'
 import { FakeAgent } from './harness/fake-agent.ts'
 import { Mount } from './harness/mount.ts'
-import { encodeIndex, honestPack } from './harness/pack.ts'
+import { encodeIndex, honestPack, messagesOf } from './harness/pack.ts'
 
 import { Site } from './harness/site.ts'
 import { noise, writeTree } from './harness/tree.ts'
@@ -100,6 +101,47 @@ describe('a host', { concurrency: 2 }, () => {
     assert.equal(outcome, 'incomplete')
     assert.ok(finishedAtMs - startedAtMs >= 3000)
     assert.equal(site.archives('web1').length, 1)
+  })
+
+  test('that takes its time for a dry run or a restore is left when a run would have been over', async () => {
+    await using site = await Site.create()
+    const host = await site.addHost('web1', { withoutAgent: true })
+    await using agent = await FakeAgent.start(host)
+    agent.script = async ({ channel, archive, request }) => {
+      await channel.send({ type: 'archive-name', name: archive })
+      for (const message of messagesOf(honestPack(request))) await channel.send(message)
+      await channel.receive(['stored'])
+      await channel.send({ type: 'finished', localCopy: null })
+    }
+    assert.equal((await site.run()).code, 0)
+    host.changeModule((text) => text.replace('paths:', `maxRunTime: '1 s',\n  paths:`))
+    const advanceForEver = (channel: Channel, phase: 'pack' | 'files') => {
+      let entries = 0
+      const tell = () =>
+        channel
+          .send({ type: 'progress', phase, entries: ++entries, contentBytes: 0, path: null })
+          .catch(() => {})
+      const timer = setInterval(tell, 50)
+      channel.ended.addEventListener('abort', () => clearInterval(timer))
+    }
+    agent.listing = async (channel) => advanceForEver(channel, 'pack')
+    agent.restoring = async (channel) => advanceForEver(channel, 'files')
+    const [listed, restored] = await Promise.all([
+      site.server('--json', 'run', '--dry-run', 'web1'),
+      site.server('--json', 'restore', 'web1', '--to-host', '--target', '/srv/restored'),
+    ])
+    const errors = [listed, restored].map(
+      ({ json }) => json.at(-1) as unknown as { error: { code: string; message: string } },
+    )
+    assert.deepEqual(
+      errors.map(({ error }) => [error.code, error.message]),
+      [
+        ['time-limit', 'the dry run was not over after 1 s'],
+        ['time-limit', 'the restore was not over after 1 s'],
+      ],
+      listed.stdout + restored.stdout,
+    )
+    assert.deepEqual([listed.code, restored.code], [1, 1])
   })
 })
 

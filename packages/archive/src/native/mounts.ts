@@ -58,7 +58,7 @@ const pseudoTypes: ReadonlySet<string> = new Set([
 ])
 
 /** Whether a mount is of a kind that holds no data of its own, nor gets any by being looked into. */
-export function holdsNoData({ type }: Mount): boolean {
+export function holdsNoData({ type }: Pick<Mount, 'type'>): boolean {
   return pseudoTypes.has(type) && type !== 'autofs'
 }
 

@@ -14,6 +14,7 @@ import { parseMoment } from './moment.ts'
 import { watchRestore } from './restore-display.ts'
 import { restoreThroughAgent } from './restore-to-host.ts'
 import { untilSignal } from './signals.ts'
+import { TargetWatch } from './target-watch.ts'
 import { tellPlan, tellReport, tellRun } from './tell-restore.ts'
 
 export interface RestoreCommandOptions {
@@ -78,7 +79,8 @@ async function restoreHere(
   tellRun(invocation, run, folder)
   if (!dryRun) return await apply(invocation, source, host, folder, { overwrite, numericIds })
   const plan = tellPlan(invocation)
-  for (const step of planRestore(source, folder, overwrite, numericIds)) plan.add(step)
+  using watch = new TargetWatch(folder)
+  for (const step of planRestore(watch.follow(source), folder, overwrite, numericIds)) plan.add(step)
   plan.end()
 }
 
@@ -91,7 +93,9 @@ async function apply(
 ): Promise<void> {
   using stop = untilSignal()
   using display = watchRestore(invocation, host, () => source.contentBytes())
-  const report = await restore(source, target, { ...rules, observer: display, signal: stop.signal })
+  using watch = new TargetWatch(target)
+  const observer = watch.observe(display)
+  const report = await restore(watch.follow(source), target, { ...rules, observer, signal: stop.signal })
   display[Symbol.dispose]()
   tellReport(invocation, report)
 }

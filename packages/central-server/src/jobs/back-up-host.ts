@@ -3,7 +3,6 @@ import type { Channel, ProtocolError } from '@central-backup/protocol'
 import { type Lease, takeLease } from '../catalog/lease.ts'
 import { purgeRun } from '../catalog/record-run.ts'
 import type { Host } from '../config/hosts.ts'
-import { LimitError } from '../errors.ts'
 import { type AgentSession, openSession } from '../session/open-session.ts'
 import type { RunObserver } from '../session/receive-run.ts'
 import { tellable } from '../session/tellable.ts'
@@ -16,6 +15,7 @@ import { receiveArchive } from './receive-archive.ts'
 import { Room } from './room.ts'
 import { type HostResult, RunReport } from './run-report.ts'
 import type { ServerContext } from './server-context.ts'
+import { limitTime } from './time-limit.ts'
 
 /** What is told while a host is backed up. */
 export interface HostObserver extends RunObserver {
@@ -84,7 +84,7 @@ class HostRun {
       startedAtMs,
     })
     this.#report.result.run = id
-    using time = limitTime(this.#host)
+    using time = limitTime(this.#host, 'the run', 'The next run goes on from what came.')
     try {
       const room = await Room.measure(this.#context, this.#host)
       await this.#withAgent(AbortSignal.any([signal, lease.signal, time.signal]), async (channel) => {
@@ -195,30 +195,4 @@ class HostRun {
     for (const message of warnings) this.#report.warn('certificate', message)
     if (renewed !== null) log.info({ host: name }, `${name}: has a new certificate, until ${renewed.validTo}`)
   }
-}
-
-/** The longest that a timer of Node's runs: 24 days. */
-const timerMsMax = 2 ** 31 - 1
-
-/** Aborts when the run of a host has taken as long as it may: it holds a place that others wait for. */
-function limitTime({ maxRunTimeMs }: Host): Disposable & { signal: AbortSignal } {
-  const limit = new AbortController()
-  const timer = setTimeout(
-    () => {
-      const error = new LimitError(
-        'time-limit',
-        `the run was not over after ${formatSeconds(maxRunTimeMs)}`,
-        {
-          hint: 'The next run goes on from what came. `maxRunTime`, in the host module or `defaults`, is the limit.',
-        },
-      )
-      limit.abort(error)
-    },
-    Math.min(maxRunTimeMs, timerMsMax),
-  )
-  return { signal: limit.signal, [Symbol.dispose]: () => clearTimeout(timer) }
-}
-
-function formatSeconds(ms: number): string {
-  return ms < 3_600_000 ? `${Math.round(ms / 1000)} s` : `${Math.round(ms / 360_000) / 10} h`
 }

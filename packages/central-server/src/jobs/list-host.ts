@@ -5,6 +5,7 @@ import { openSession } from '../session/open-session.ts'
 import { type LeftOutObject, type RunObserver, receiveRun } from '../session/receive-run.ts'
 import { selectionOf } from './backup-request.ts'
 import type { ServerContext } from './server-context.ts'
+import { limitTime } from './time-limit.ts'
 
 export interface ListObserver {
   /** Awaited before an agent is let go on; `undefined` where nothing is in the way. */
@@ -22,7 +23,10 @@ export interface HostListing {
   error: Error | null
 }
 
-/** Has each agent in turn select and walk what a backup would pack, and changes nothing on either side. */
+/**
+ * Has each agent in turn select and walk what a backup would pack, and changes nothing on either side. Each has as long as a
+ * run of it may take.
+ */
 export async function listHosts(
   context: ServerContext,
   hosts: readonly Host[],
@@ -37,7 +41,9 @@ export async function listHosts(
 }
 
 async function listHost(context: ServerContext, host: Host, observer: ListObserver): Promise<HostListing> {
-  const { credentials, serverName, settings, signal } = context
+  const { credentials, serverName, settings } = context
+  using time = limitTime(host, 'the dry run', '')
+  const signal = AbortSignal.any([context.signal, time.signal])
   try {
     const { channel } = await openSession({
       host,
@@ -67,6 +73,8 @@ async function listHost(context: ServerContext, host: Host, observer: ListObserv
       throw error
     }
   } catch (error) {
-    return { host: host.name, outcome: 'failed', counts: null, error: error as Error }
+    const isLate = time.signal.aborted && !context.signal.aborted
+    const reason = (isLate ? time.signal.reason : error) as Error
+    return { host: host.name, outcome: 'failed', counts: null, error: reason }
   }
 }

@@ -16,6 +16,7 @@ import { openSession } from '../session/open-session.ts'
 import { type RemoteRestoreObserver, serveRestore } from '../session/serve-restore.ts'
 import type { ServerContext } from './server-context.ts'
 import type { StandingSource } from './standing-source.ts'
+import { limitTime } from './time-limit.ts'
 
 /** What is told of a restore to a host. */
 export interface HostRestoreObserver extends RemoteRestoreObserver {
@@ -39,8 +40,8 @@ export interface HostRestore {
 
 /**
  * Restores through the agent of a host, which need not be the one that was backed up. What could not be restored is in the
- * report, which is `null` after a dry run. Throws a `ProtocolError` where the session fails or the host refuses, and
- * `UsageError` where there is no telling which folder is meant.
+ * report, which is `null` after a dry run. Throws a `ProtocolError` where the session fails or the host refuses,
+ * `LimitError` where it takes longer than a run of that host may, and `UsageError` where there is no telling which folder is meant.
  */
 export async function restoreToHost(
   context: ServerContext,
@@ -48,7 +49,13 @@ export async function restoreToHost(
   { source, run, target, overwrite, numericIds, dryRun }: HostRestore,
   observer: HostRestoreObserver,
 ): Promise<RestoreReport | null> {
-  const { credentials, serverName, settings, signal, log } = context
+  const { credentials, serverName, settings, log } = context
+  using time = limitTime(
+    host,
+    'the restore',
+    'What was restored stays there, and the same restore goes on with what is missing.',
+  )
+  const signal = AbortSignal.any([context.signal, time.signal])
   const onRetry = (error: ProtocolError, attempt: number) => observer.onRetry?.(error, attempt)
   const connection = settings.connection
   const { channel, welcome } = await openSession({
@@ -85,8 +92,10 @@ export async function restoreToHost(
     }
     log.info({ ...facts, ...counts }, `${run.host}: restore of run ${run.id} to ${host.name} ended`)
     return report
-  } catch (error) {
-    await channel.fail(error)
+  } catch (failure) {
+    await channel.fail(failure)
+    const isLate = time.signal.aborted && !context.signal.aborted
+    const error = isLate ? time.signal.reason : failure
     const { code, message } = error as { code?: string; message: string }
     log.error({ ...facts, code }, `${run.host}: restore of run ${run.id} to ${host.name} failed: ${message}`)
     throw error
