@@ -221,6 +221,29 @@ describe('a repository', { concurrency: 2 }, () => {
       })
     }
   })
+
+  test('with an archive that cannot be read says which, keeps its catalog, and without one backs its hosts up all the same', {
+    skip: noStrace,
+  }, async () => {
+    await using site = await makeSite(null, 1).then((made) => made.site)
+    await requireService(site)
+    const [archive] = site.archives('web1')
+    const calls = 'read,pread64'
+    const trace = ['strace', '-f', '-qq', '-o', '/dev/null', '-P', archive!]
+    const wrapper = [...trace, '-e', `trace=${calls}`, '-e', `inject=${calls}:error=EIO`]
+    const rebuilt = await site.startServer(['catalog', 'rebuild', '--json'], { wrapper }).endWithin(endMsMax)
+    assert.equal(rebuilt.code, 1, rebuilt.stdout)
+    const { error } = rebuilt.json.at(-1) as { error?: { code: string; message: string } }
+    assert.equal(error?.code, 'io-error', rebuilt.stdout)
+    assert.ok(error.message.includes(archive!), error.message)
+    await requireViews(site, 1)
+    rmSync(join(site.repository, 'catalog.sqlite'))
+    const run = readRun(await site.startServer(['run', '--json'], { wrapper }).endWithin(endMsMax))
+    assert.equal(run.code, 0, run.stdout + run.stderr)
+    assert.equal(run.ends.web1?.kind, 'full')
+    assert.equal((await site.server('catalog', 'rebuild')).code, 0)
+    await requireViews(site, 2)
+  })
 })
 
 describe('a log', { concurrency: 2 }, () => {

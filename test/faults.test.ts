@@ -82,9 +82,14 @@ test('steps are numbered by thread and call, from where they count on, and only 
   const file = join(folder, 'trace')
   writeFileSync(file, lines.join('\n'))
   const short = (steps: readonly Step[]) => steps.map(({ call, nth }) => `${call} ${nth}`)
-  assert.deepEqual(short(readSteps(file, ['/data'])), ['openat 1', 'openat 4', 'fsync 1'])
+  assert.deepEqual(short(readSteps(file, '/data')), ['openat 1', 'openat 4', 'fsync 1'])
   const from = { sockets: true, fromByte: lines[0]!.length + 1 }
-  assert.deepEqual(short(readSteps(file, ['/data'], from)), ['openat 1', 'openat 4', 'write 1', 'fsync 1'])
+  assert.deepEqual(short(readSteps(file, '/data', from)), ['openat 1', 'openat 4', 'write 1', 'fsync 1'])
+  const ofFiles = readSteps(file, '/data', { ...from, byPath: true })
+  assert.deepEqual(
+    ofFiles.map(({ call, path = null, nth }) => `${call} ${path} ${nth}`),
+    ['openat null 1', 'openat null 4', 'write null 1', 'fsync /changed 1'],
+  )
   assert.match(failedCall(file)!, /^fsync\(6<\/data\/changed>\)/)
 })
 

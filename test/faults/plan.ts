@@ -80,7 +80,9 @@ function atSteps(
     const faults: Fault[] = []
     for (const victim of work.victims) {
       const { trace, fromByte } = await record(scene, work, victim, kind)
-      const steps = readSteps(trace, [scene.data], { sockets, fromByte }).filter(wanted)
+      const steps = readSteps(trace, scene.data, { sockets, fromByte, byPath: kind === 'reading' }).filter(
+        wanted,
+      )
       for (const [index, step] of steps.entries()) {
         const line = step.line.replaceAll(scene.data, '').slice(0, 160)
         faults.push({

@@ -2,10 +2,12 @@
 import { readFileSync } from 'node:fs'
 import { runCommand } from '../harness/program.ts'
 
-/** The `nth` call of its kind that a thread of the program makes. */
+/** The `nth` call of its kind that a thread of the program makes; of those that concern `path`, where that is given. */
 export interface Step {
   call: string
   nth: number
+  /** Below the folder that the record is of. */
+  path?: string
   /** The line of strace, for people. */
   line: string
 }
@@ -40,8 +42,8 @@ export function recording(file: string, kind: StepKind): string[] {
   return [...base, ...quick, '-o', file, '-e', `trace=${calls[kind].join(',')}`]
 }
 
-/** Puts a program behind strace, which strikes at a step and writes calls of its kind to `file`. */
-export function striking(file: string, { call, nth }: Step, strike: Strike): string[] {
+/** Puts a program behind strace, which strikes at a step below `folder` and writes calls of its kind to `file`. */
+export function striking(file: string, { call, nth, path }: Step, strike: Strike, folder: string): string[] {
   const what = 'signal' in strike ? `signal=${strike.signal}` : `error=${strike.error}`
   const signals = 'signal' in strike && strike.signal === 'STOP' ? 'STOP' : 'none'
   return [
@@ -54,20 +56,22 @@ export function striking(file: string, { call, nth }: Step, strike: Strike): str
       `trace=${call}`,
       '-e',
       `signal=${signals}`,
+      ...(path === undefined ? [] : ['-P', folder + path]),
     ],
     ...['-e', `inject=${call}:${what}:when=${nth}`],
   ]
 }
 
 /**
- * The steps of a recorded program that concern files below one of `folders`, in their order; with `sockets`, what it
- * sends as well. strace numbers the calls of each thread by themselves, and so does this; those in the first `fromByte`
- * bytes of the record are counted, but are no steps.
+ * The steps of a recorded program that concern files below `folder`, in their order; with `sockets`, what it sends as
+ * well. strace numbers the calls of each thread by themselves, and so does this; those in the first `fromByte` bytes of
+ * the record are counted, but are no steps. `byPath` counts calls of each file by themselves: for a program that makes
+ * many such calls of files elsewhere, and not always as many.
  */
 export function readSteps(
   file: string,
-  folders: readonly string[],
-  { sockets = false, fromByte = 0 }: { sockets?: boolean; fromByte?: number } = {},
+  folder: string,
+  { sockets = false, fromByte = 0, byPath = false } = {},
 ): Step[] {
   const counts = new Map<string, number>()
   const steps = new Map<string, Step>()
@@ -77,15 +81,17 @@ export function readSteps(
     const match = /^(\d+)\s+([a-z0-9_]+)\(/.exec(line)
     if (match === null) continue
     const [head, thread, call] = match
-    const nth = (counts.get(`${thread} ${call}`) ?? 0) + 1
-    counts.set(`${thread} ${call}`, nth)
-    if (byte <= fromByte) continue
     const text = line.slice(head.length)
-    const concerns =
-      folders.some((folder) => text.includes(folder)) || (sockets && /^\d+<(socket|TCP)/.test(text))
+    const open = byPath ? /^\d+<([^>]*)>/.exec(text)?.[1] : undefined
+    const kind = `${thread} ${call} ${open ?? ''}`
+    const nth = (counts.get(kind) ?? 0) + 1
+    counts.set(kind, nth)
+    if (byte <= fromByte) continue
+    const concerns = text.includes(folder) || (sockets && /^\d+<(socket|TCP)/.test(text))
     if (!concerns || (call === 'openat' && !/O_WRONLY|O_RDWR|O_CREAT/.test(text))) continue
-    const key = `${call} ${nth}`
-    if (!steps.has(key)) steps.set(key, { call: call!, nth, line: `${call}(${text}` })
+    const key = `${call} ${nth} ${open ?? ''}`
+    const path = open?.startsWith(folder) ? { path: open.slice(folder.length) } : {}
+    if (!steps.has(key)) steps.set(key, { call: call!, nth, ...path, line: `${call}(${text}` })
   }
   return [...steps.values()]
 }

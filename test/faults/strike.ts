@@ -104,7 +104,7 @@ async function strikeStep(
   { victim, step, strike }: Means & { at: 'step' },
 ): Promise<Struck> {
   const trace = newTrace(scene)
-  const options = { wrapper: striking(trace, step, strike), env: tracedEnvironment }
+  const options = { wrapper: striking(trace, step, strike, scene.data), env: tracedEnvironment }
   // Threads differ from run to run: one of them may come to the call before the agent listens, which is not of this work.
   const begun = await begin(scene, work, victim, options).catch((error: Error) => {
     if (victim === 'server') throw error
@@ -140,7 +140,7 @@ async function strikeDisk(
 ): Promise<Struck> {
   const mount = scene.mount!
   const trace = newTrace(scene)
-  const options = { wrapper: striking(trace, step, { signal: 'STOP' }), env: tracedEnvironment }
+  const options = { wrapper: striking(trace, step, { signal: 'STOP' }, scene.data), env: tracedEnvironment }
   const server = await begin(scene, work, victim, options)
   const program = victim === 'server' ? server : scene.host.agent
   await comesTrue(() => isStopped(trace) || !server.running)

@@ -4,6 +4,7 @@ import type { Lease } from '../catalog/lease.ts'
 import { listAbsorbed } from '../storage/absorbed-archives.ts'
 import { archivePath, listArchives, setArchiveAside } from '../storage/archive-list.ts'
 import { finishPartial } from '../storage/broken-archive.ts'
+import { isBadSector, toStorageError } from '../storage/failure.ts'
 import { moveToTrash } from '../storage/trash.ts'
 import { recoverRepacks } from './repack.ts'
 import type { ServerContext } from './server-context.ts'
@@ -37,17 +38,20 @@ export async function adoptArchives(context: AdoptionContext, lease: Lease): Pro
 async function adopt(context: AdoptionContext, lease: Lease, archive: string): Promise<number[]> {
   const { catalog, repository, log } = context
   const { host } = lease
+  const path = archivePath(repository, host, archive)
   try {
-    const path = archivePath(repository, host, archive)
     const { id: run } = await ingestArchive(catalog, lease, { host, name: archive, path })
     log.warn(
       { host, run, archive },
       `${host}: the archive ${archive}, which the catalog did not know, is run ${run} now`,
     )
     return [run]
-  } catch (error) {
-    if (!(error instanceof ArchiveError)) throw error
-    if (error.code === 'base-taken') await setTakenAside(context, host, archive, error)
+  } catch (failure) {
+    // One bad sector is not to keep a host from being backed up.
+    const error = failure instanceof ArchiveError ? failure : toStorageError(failure, `read ${path}`)
+    if (!(error instanceof ArchiveError || isBadSector(failure))) throw error
+    if (error instanceof ArchiveError && error.code === 'base-taken')
+      await setTakenAside(context, host, archive, error)
     else
       log.error(
         { host, archive, code: error.code },

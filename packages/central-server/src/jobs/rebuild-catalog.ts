@@ -118,7 +118,7 @@ async function takeInHost(
       observer.onArchive(host, name)
       try {
         const file = { host, name, path: archivePath(repository, host, name) }
-        const { repack } = await ingestArchive(catalog, lease, file, { absorbed })
+        const { repack } = await takeIn(catalog, lease, file, { absorbed })
         if (repack !== null) repacks.push(repack)
         result.archives[host]++
       } catch (error) {
@@ -130,6 +130,11 @@ async function takeInHost(
   }
   await bridgeGaps(catalog, repository, lease, refused, absorbed, result, repacks)
   removeUnkept(catalog, host, repacks)
+}
+
+/** What a disk does not give now it may give the next time: the new catalog is not to do without it. */
+function takeIn(...[catalog, lease, file, options]: Parameters<typeof ingestArchive>) {
+  return withStorageErrors(`read ${file.path}`, () => ingestArchive(catalog, lease, file, options))
 }
 
 /**
@@ -153,7 +158,7 @@ async function bridgeGaps(
   for (const { archive, reason } of refused) {
     const file = { host, name: archive, path: archivePath(repository, host, archive) }
     try {
-      const { repack } = await ingestArchive(catalog, lease, file, { bridge, absorbed })
+      const { repack } = await takeIn(catalog, lease, file, { bridge, absorbed })
       if (repack !== null) repacks.push(repack)
       result.archives[host] = (result.archives[host] ?? 0) + 1
       result.bridged.push({ host, archive })

@@ -24,6 +24,7 @@ import { findReader } from '../catalog/read-lease.ts'
 import { BusyError, StorageError } from '../errors.ts'
 import { archivePath, listArchives, removeArchives, removePartials } from '../storage/archive-list.ts'
 import { withStorageErrors } from '../storage/failure.ts'
+import { unlessMissing } from '../storage/if-there.ts'
 import type { Repository } from '../storage/repository.ts'
 import type { ChainComparison } from './chain-comparison.ts'
 import { planRepacks, type RepackTask } from './plan-repacks.ts'
@@ -291,12 +292,8 @@ export async function recoverRepacks(catalog: Catalog, repository: Repository, h
     partials.filter(({ reason }) => reason === repackedReason),
   )
   for (const { run, archive, digest } of statements.repacks.all(host)) {
-    const found = await digestOf(archivePath(repository, host, archive)).catch(
-      (error: NodeJS.ErrnoException) => {
-        if (error.code === 'ENOENT') return null
-        throw error
-      },
-    )
+    const path = archivePath(repository, host, archive)
+    const found = await withStorageErrors(`read ${path}`, () => unlessMissing(digestOf(path)))
     if (found?.digest.equals(digest)) await finishRepack(catalog, repository, host, run)
     else catalog.transaction(() => statements.deleteRepack.run(run))
   }

@@ -1,6 +1,6 @@
 import { ArchiveError, headerOf } from '@central-backup/archive'
 import { archivePath, listArchives } from './archive-list.ts'
-import { withStorageErrors } from './failure.ts'
+import { isBadSector, withStorageErrors } from './failure.ts'
 import type { Repository } from './repository.ts'
 
 /**
@@ -16,7 +16,7 @@ export async function listAbsorbed(repository: Repository, host: string): Promis
       try {
         return (await headerOf(path)).repack?.absorbed ?? []
       } catch (error) {
-        if (error instanceof ArchiveError) return []
+        if (error instanceof ArchiveError || isBadSector(error)) return []
         throw error
       }
     })

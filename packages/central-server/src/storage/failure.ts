@@ -72,6 +72,11 @@ export function toStorageError(error: unknown, doing: string): BackupError {
   return new StorageError('storage-failed', `Cannot ${doing}: ${reason}`, { cause: error })
 }
 
+/** What a disk says of a part of a file that it cannot give, as the system tells it. */
+export function isBadSector(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'EIO'
+}
+
 /** Does `work`, and throws what `toStorageError` makes of its failure; what is wrong with an archive stays as it is. */
 export async function withStorageErrors<T>(doing: string, work: () => Promise<T>): Promise<T> {
   try {
