@@ -30,6 +30,18 @@ test('a target that does not answer is told of, with the path, and the restore w
   assert.deepEqual([files, failed.length], [0, 1], stderr)
 })
 
+test('so is a target that cannot even be looked at', async (t) => {
+  using folder = new TemporaryFolder()
+  using mount = DeadMount.create(t, folder.at('target'))
+  if (mount === null) return
+  await using restoring = new Program([process.execPath, program, folder.at('target/folder')])
+  const told = () =>
+    /\/target\/folder: its file system has not answered for \d+ s: look/.exec(restoring.stderr)
+  await restoring.until(() => told() ?? undefined, 'the warning')
+  mount[Symbol.dispose]()
+  assert.notEqual((await restoring.endWithin(patienceMs)).code, 0)
+})
+
 test('of a target that answers nothing is told', async () => {
   using folder = new TemporaryFolder()
   await using restoring = new Program([process.execPath, program, folder.at('target')])

@@ -36,13 +36,17 @@ function watch({ state: shared, target, stallMs, pid }: TargetWatchRequest): voi
   setInterval(check, Math.min(checkIntervalMsMax, stallMs / 4))
 }
 
-/** `isStuck`: the restore is in a system call that does not return. Archives are read in others. */
+/**
+ * `isStuck`: the restore is in a system call that does not return. Archives are read without that; and so is the target looked at
+ * before anything is read.
+ */
 function describe(state: TargetWatchState, seconds: string, isStuck: boolean, pid: number): string {
   if (state.isSyncing) return `what was restored is being written to disk, for ${seconds} by now`
-  const path = printable(`/${state.path}`)
-  if (!isStuck) return `the archives have not answered for ${seconds}, at ${path}: look at the repository`
+  const place = state.activity === 0 ? '' : `, at ${printable(`/${state.path}`)}`
+  if (!isStuck && state.activity > 0)
+    return `the archives have not answered for ${seconds}${place}: look at the repository`
   return (
-    `its file system has not answered for ${seconds}, at ${path}: look at that mount. The restore waits for it; ` +
+    `its file system has not answered for ${seconds}${place}: look at that mount. The restore waits for it; ` +
     `\`kill -9 ${pid}\` ends it, and the next one goes on with what is missing`
   )
 }
