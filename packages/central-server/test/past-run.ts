@@ -179,7 +179,7 @@ export class PastRuns implements Disposable {
   async remove(...ids: number[]): Promise<string[]> {
     const decisions = ids.map((run) => ({ run, action: 'remove' as const, reasons: [] }))
     const runs = this.catalog.runs('web1')
-    const plan = { host: 'web1', decisions, refusal: null, runs, hasRules: true }
+    const plan = { host: 'web1', decisions, refusal: null, runs, hasRules: true, oldFailures: [] }
     return (await applyPrune(this.prune, plan)).emptied
   }
 

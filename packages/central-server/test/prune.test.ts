@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { renameSync } from 'node:fs'
+import { renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { Catalog, type Run } from '../src/catalog/catalog.ts'
@@ -250,6 +250,73 @@ test('a run that failed without an archive holds up neither versions nor archive
   assert.ok(
     dumpVersions(past.catalog).every((row) => (row as { generation: string }).generation.includes('-04T')),
   )
+})
+
+/** A run that came to nothing. */
+function addFailure(
+  past: PastRuns,
+  startedAtMs: number,
+  kind: 'full' | 'incremental',
+  generation: number | null,
+): number {
+  using lease = takeLease(past.catalog, 'web1')
+  const begun = { host: 'web1', kind, generation, leaseToken: lease.token, startedAtMs }
+  const id = past.catalog.beginRun(begun)
+  past.catalog.finishRun(id, {
+    ...{ kind, outcome: 'failed', contentBytes: 0, counts: {}, archive: null, finishedAtMs: startedAtMs + 1 },
+    ...{ warningCount: 1, warnings: [{ code: 'unreadable', path: '/t/x', message: 'it cannot be read' }] },
+    error: { code: 'connection-lost', message: 'gone' },
+  })
+  return id
+}
+
+test('runs that failed a month ago and left nothing are forgotten, with rules or without; newer ones and the last stay', async () => {
+  using past = await PastRuns.create()
+  const failures = [addFailure(past, day(1), 'full', null)]
+  await past.add({ startedAtMs: day(2), kind: 'full', tree })
+  failures.push(addFailure(past, day(3), 'incremental', 2))
+  await past.add({ startedAtMs: day(4), tree: { 't/b': { content: 'later' } } })
+  failures.push(addFailure(past, day(20), 'incremental', 2))
+  // What a crash may have left of the first.
+  const [row] = past.catalog.database.prepare('SELECT * FROM versions LIMIT 1').all() as object[]
+  past.catalog.statements.insertVersion.run(
+    Object.entries({ ...row, generation: failures[0], first_run: failures[0] })
+      .filter(([column]) => column !== 'end_run' && column !== 'end_reason')
+      .map(([, value]) => value),
+  )
+  past.nowMs = day(30)
+  const before = dumpVersions(past.catalog).length
+  assert.deepEqual((await pruneHost(past.prune, hostWith({}))).oldFailures, [])
+  past.nowMs = day(34)
+  const planned = planPrune(past.prune, hostWith({}))
+  assert.deepEqual(planned.oldFailures, failures.slice(0, 2))
+  assert.equal(idsOf(past).length, 5)
+  await pruneHost(past.prune, hostWith({}))
+  assert.deepEqual(idsOf(past), [2, 4, 5])
+  assert.equal(dumpVersions(past.catalog).length, before - 1)
+  past.nowMs = day(300)
+  await pruneHost(past.prune, hostWith({}))
+  assert.deepEqual(idsOf(past), [2, 4, 5], 'the last run is told, however long ago it was')
+})
+
+test('a failed run whose archive is missing, and that others build on, is not forgotten', async () => {
+  using past = await PastRuns.create()
+  const full = await past.add({ startedAtMs: day(1), kind: 'full', tree })
+  const a = [...standingEntries(past.catalog, full, { order: 'path' })].find(({ path }) => path === 't/a')!
+  await past.add({
+    startedAtMs: day(2),
+    tree: { 't/a': { entry: { ...a, mode: 0o600 }, content: Buffer.alloc(0) } },
+  })
+  rmSync(past.path(full.archive!.name))
+  past.catalog.close()
+  await rebuildCatalog(past.repository, () => past.nowMs, { onArchive: () => {} })
+  using catalog = new Catalog(past.repository.catalogFile, { now: () => day(300) })
+  const before = dumpVersions(catalog)
+  const failed = catalog.runs('web1').filter(({ outcome }) => outcome === 'failed')
+  assert.equal(failed.length, 1)
+  assert.deepEqual(planPrune({ catalog, now: () => day(300) }, hostWith({})).oldFailures, [])
+  await pruneHost({ ...past.prune, catalog, now: () => day(300) }, hostWith({}))
+  assert.deepEqual(dumpVersions(catalog), before)
 })
 
 test('while a run of the host is at work, nothing is removed', async () => {

@@ -1,5 +1,22 @@
 import type { Catalog, Run } from './catalog.ts'
 import { keyRanges } from './key-ranges.ts'
+import { purgeRun } from './record-run.ts'
+
+/** For so long, `list` tells of a run that failed and left nothing. */
+const failuresToldMs = 30 * 24 * 3_600_000
+
+/** Ids of failed runs of a host that nobody needs to know of any more. The last run of a host is always told. */
+export function oldFailures({ statements }: Catalog, host: string, nowMs: number): number[] {
+  return statements.oldFailures.all({ host, beforeMs: nowMs - failuresToldMs })
+}
+
+/** Removes runs that `oldFailures` has named, with what a crash may have left of them. */
+export function forgetFailures(catalog: Catalog, runs: readonly number[]): void {
+  // An incremental one was undone together with its end.
+  for (const id of runs) purgeRun(catalog, id, id)
+  if (runs.length > 0)
+    catalog.transaction(() => runs.forEach((id) => void catalog.statements.deleteRun.run(id)))
+}
 
 /**
  * Takes a run out of what people see, and removes the versions that no other run has. Its archive may be needed on: by

@@ -320,6 +320,16 @@ export function prepareStatements(database: Database.Database) {
       `UPDATE versions SET end_run = NULL, end_reason = NULL WHERE ${inRange} AND end_run >= :run`,
     ),
     deleteRun: database.prepare<[id: number]>('DELETE FROM runs WHERE id = ?'),
+    /** Runs of a host that failed before a time and left nothing that another builds on; not the last of its runs. */
+    oldFailures: database
+      .prepare<[{ host: string; beforeMs: number }], number>(
+        `SELECT runs.id FROM runs JOIN hosts ON hosts.id = runs.host_id
+         WHERE hosts.name = :host AND outcome = 'failed' AND archive IS NULL AND finished_at_ms < :beforeMs
+           AND runs.id < (SELECT MAX(newest.id) FROM runs AS newest WHERE newest.host_id = hosts.id)
+           AND runs.id NOT IN (SELECT other.generation FROM runs AS other WHERE other.generation <> other.id)
+         ORDER BY runs.id`,
+      )
+      .pluck(),
 
     setPinned: database.prepare<[{ id: number; pinned: number }]>(
       'UPDATE runs SET pinned = :pinned WHERE id = :id AND archive IS NOT NULL',

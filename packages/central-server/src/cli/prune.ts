@@ -32,6 +32,7 @@ export const pruneCommand: CommandDefinition = {
           const plan = result ?? planPrune(context, host)
           invocation.report(reportPlan(plan, dryRun, result), [
             ...describePlan(plan, dryRun || (result !== null && result.putOff !== null)),
+            ...describeFailures(plan, dryRun || (result !== null && result.putOff !== null)),
             ...describeRepacks(host.name, result),
           ])
         } catch (error) {
@@ -49,12 +50,20 @@ export const pruneCommand: CommandDefinition = {
 }
 
 function reportPlan(
-  { host, decisions, refusal }: PrunePlan,
+  { host, decisions, refusal, oldFailures }: PrunePlan,
   dryRun: boolean,
   result: PruneResult | null,
 ): object {
   const { repacked = [], refused = [], emptied = [], putOff = null } = result ?? {}
-  return { host, dryRun, refusal, putOff, decisions, repacked, refused, emptied }
+  return { host, dryRun, refusal, putOff, decisions, oldFailures, repacked, refused, emptied }
+}
+
+function describeFailures({ host, oldFailures }: PrunePlan, dryRun: boolean): string[] {
+  if (oldFailures.length === 0) return []
+  const forgotten = dryRun ? 'would be forgotten' : 'are forgotten'
+  return [
+    `${host}: ${oldFailures.length} runs that failed more than 30 days ago and left nothing ${forgotten}`,
+  ]
 }
 
 function describeRepacks(host: string, result: PruneResult | null): string[] {

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Channel, ProtocolError } from '@central-backup/protocol'
 import { type Lease, takeLease } from '../catalog/lease.ts'
 import { purgeRun } from '../catalog/record-run.ts'
+import { forgetFailures } from '../catalog/remove-run.ts'
 import type { Host } from '../config/hosts.ts'
 import { type AgentSession, openSession } from '../session/open-session.ts'
 import type { RunObserver } from '../session/receive-run.ts'
@@ -135,12 +136,13 @@ class HostRun {
     if (generation === null) purgeRun(catalog, id, id)
   }
 
-  /** After a good run only: a host that cannot be backed up keeps what it has. The lease is still held. */
+  /** After a good run only: a host that cannot be backed up keeps what it has, but for failures of long ago. The lease is still held. */
   async prune(): Promise<void> {
-    if (this.#report.result.outcome !== 'complete' && this.#report.result.outcome !== 'complete-with-changes')
-      return
+    const { outcome } = this.#report.result
     try {
       const plan = planPrune(this.#context, this.#host)
+      if (outcome !== 'complete' && outcome !== 'complete-with-changes')
+        return forgetFailures(this.#context.catalog, plan.oldFailures)
       if (plan.refusal !== null) this.#report.tell('retention-refused', plan.refusal)
       const { refused, putOff } = await applyPrune(this.#context, plan)
       if (putOff !== null) this.#report.tell('retention-put-off', putOff)

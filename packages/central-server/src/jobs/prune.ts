@@ -1,7 +1,7 @@
 import type { Catalog, Run } from '../catalog/catalog.ts'
 import { takeLease } from '../catalog/lease.ts'
 import { findReader } from '../catalog/read-lease.ts'
-import { forgetUnneededRuns, purgeRemoved } from '../catalog/remove-run.ts'
+import { forgetFailures, forgetUnneededRuns, oldFailures, purgeRemoved } from '../catalog/remove-run.ts'
 import type { Host } from '../config/hosts.ts'
 import type { ServerSettings } from '../config/settings.ts'
 import { StorageError } from '../errors.ts'
@@ -29,8 +29,10 @@ export interface PruneContext {
 export interface PrunePlan extends RetentionPlan {
   host: string
   runs: Run[]
-  /** The host has rules; without them nothing is ever removed. */
+  /** The host has rules; without them none of these is ever removed. */
   hasRules: boolean
+  /** Ids of runs that failed long ago and left nothing: these are forgotten, with rules or without. */
+  oldFailures: number[]
 }
 
 /** What became of archives. */
@@ -51,7 +53,13 @@ export function planPrune({ catalog, now }: Pick<PruneContext, 'catalog' | 'now'
     run.outcome === 'running' ? [] : [{ ...run, outcome: run.outcome }],
   )
   const plan = planRetention(retainable, host.retention, now(), host.expectEveryMs)
-  return { ...plan, host: host.name, runs, hasRules: hasRules(host.retention) }
+  return {
+    ...plan,
+    host: host.name,
+    runs,
+    hasRules: hasRules(host.retention),
+    oldFailures: plan.refusal === null ? oldFailures(catalog, host.name, now()) : [],
+  }
 }
 
 /**
@@ -84,6 +92,7 @@ export async function applyPrune(context: PruneContext, plan: PrunePlan): Promis
   if (later !== null) {
     return { emptied: [], repacked: [], refused: [], putOff: `archives stay where they are: ${later}` }
   }
+  forgetFailures(catalog, plan.oldFailures)
   const keptGenerations = await generationsNeededElsewhere(catalog, repository, plan.host)
   for (const archive of forgetUnneededRuns(catalog, plan.host, keptGenerations)) {
     await moveToTrash(repository, plan.host, archive, now())
