@@ -1,8 +1,4 @@
-/**
- * A backup from nothing to proof, on this machine and in a temporary folder: `npm run demo [-- PATH...] [-- --keep]`.
- * Makes a CA, starts a real agent on loopback, backs up real paths over mutual TLS, and shows that the system's own tar
- * brings them back byte for byte. Leaves nothing running.
- */
+/** A backup from nothing to proof, on this machine and in a temporary folder: `npm run demo`. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import {
   closeSync,
@@ -20,15 +16,22 @@ import {
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
-import { parseArgs } from 'node:util'
+import { readOptions } from './options.ts'
 
 const checkout = resolve(import.meta.dirname, '..')
 const serverProgram = join(checkout, 'packages/central-server/bin/backup-server.js')
 const agentProgram = join(checkout, 'packages/host-agent/bin/backup-host.js')
 
-const { values, positionals } = parseArgs({
+const usage = `
+A backup from nothing to proof, on this machine and in a temporary folder: npm run demo [-- PATH...] [-- --keep]
+
+It makes a CA, starts a real agent on loopback, backs up real paths (/etc and this checkout) over mutual TLS, and shows
+that the system's own tar brings them back byte for byte. It leaves nothing running, and with --keep the folder.
+`
+
+const { values, positionals } = readOptions(usage, {
   allowPositionals: true,
-  options: { keep: { type: 'boolean', default: false } },
+  options: { keep: { type: 'boolean' } },
 })
 const paths = positionals.length > 0 ? positionals.map((path) => resolve(path)) : ['/etc', checkout]
 

@@ -1,23 +1,25 @@
-/**
- * What of a file system comes back, kind by kind, with this and with the programs that people use: `npm run fidelity`. As
- * root, on small file systems that it makes and removes. Writes the tables of docs/fidelity.md, or with `-- --show` only
- * shows them.
- */
+/** What of a file system comes back, kind by kind, with this and with the programs that people use: `npm run fidelity`. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { release } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { compareTrees, type Difference, readTree, type Tree } from '../test/harness/compare-trees.ts'
 import { type Feature, features, type Made, releaseFeatures } from '../test/harness/features.ts'
 import { differencesIn, FidelityScene, stockTar } from '../test/harness/fidelity.ts'
 import { Mount } from '../test/harness/mount.ts'
+import { readOptions } from './options.ts'
 
 const document = join(import.meta.dirname, '..', 'docs', 'fidelity.md')
 const begin = '<!-- made by npm run fidelity, from here -->'
 const end = '<!-- to here -->'
 
-const { values: options } = parseArgs({ options: { show: { type: 'boolean', default: false } } })
+const usage = `
+Finds out what of a file system comes back, with this and with tar, rsync, borg and restic: npm run fidelity [-- --show]
+
+As root, on small file systems that it makes and removes. Writes the tables of docs/fidelity.md; --show only prints them.
+`
+
+const { values: options } = readOptions(usage, { options: { show: { type: 'boolean' } } })
 
 /** Another program, with which a tree is copied, or archived and brought back. */
 interface Program {

@@ -1,23 +1,20 @@
-/**
- * Tells a server sessions of lying agents, each with one thing changed: `npm run fuzz-sessions [-- --sessions N] [--seconds
- * N] [--seed N]`. Prints what came of them, and exits with 1, and the sessions in question, where one of them harmed anybody.
- */
-import { parseArgs } from 'node:util'
+/** Tells a server sessions of lying agents, each with one thing changed: `npm run fuzz-sessions`. */
 import { fuzzSessions } from '../test/harness/lying-hosts.ts'
+import { countOption, readOptions } from './options.ts'
 
-const { values } = parseArgs({
-  options: {
-    sessions: { type: 'string', default: '4500' },
-    seconds: { type: 'string', default: '1800' },
-    seed: { type: 'string', default: String(1 + Math.floor(Math.random() * 2 ** 31)) },
-  },
+const usage = `
+Tells a server sessions of lying agents, each with one thing changed: npm run fuzz-sessions [-- OPTION...]
+
+  --sessions N   at most (4500)
+  --seconds N    at most (1800)
+  --seed N       the same sessions again
+
+Prints what came of them, and exits with 1, and the sessions in question, where one of them harmed anybody.
+`
+
+const { values } = readOptions(usage, {
+  options: { sessions: { type: 'string' }, seconds: { type: 'string' }, seed: { type: 'string' } },
 })
-
-function positive(name: keyof typeof values): number {
-  const value = Number(values[name])
-  if (value > 0) return value
-  throw new Error(`--${name} ${values[name]}: expected a number above 0`)
-}
 
 const toldEvery = 200
 
@@ -25,13 +22,13 @@ const stop = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
 
 try {
-  const seed = positive('seed')
+  const seed = countOption('seed', values.seed, 1 + Math.floor(Math.random() * 2 ** 31))
   let told = 0
   process.stderr.write(`Seed ${seed}.\n`)
   const { sessions, ends, peakBytes } = await fuzzSessions({
     seed,
-    sessions: positive('sessions'),
-    seconds: positive('seconds'),
+    sessions: countOption('sessions', values.sessions, 4500),
+    seconds: countOption('seconds', values.seconds, 1800),
     signal: stop.signal,
     onGroup: (report) => {
       if (report.sessions - told < toldEvery) return

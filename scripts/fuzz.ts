@@ -1,40 +1,44 @@
-/**
- * Gives the parsers inputs that nobody would write: `npm run fuzz [-- --only PARSER]… [--seconds N] [--runs N] [--seed N]
- * [--json]`, N seconds (20) or inputs for each. Prints a table on standard output and findings on standard error, keeps what
- * was found in test/corpus, and exits with 1 where something was.
- */
+/** Gives the parsers inputs that nobody would write: `npm run fuzz`. */
 import { relative } from 'node:path'
-import { parseArgs } from 'node:util'
 import { formatTable } from '../bench/table.ts'
 import { addToCorpus } from '../test/fuzz/corpus.ts'
 import { fuzzTargets } from '../test/fuzz/fuzz.ts'
 import type { FuzzResult } from '../test/fuzz/fuzz-one.ts'
 import { allTargets } from '../test/fuzz/targets.ts'
-
-const { values } = parseArgs({
-  options: {
-    only: { type: 'string', multiple: true, default: [] },
-    seconds: { type: 'string' },
-    runs: { type: 'string' },
-    seed: { type: 'string' },
-    json: { type: 'boolean', default: false },
-  },
-})
+import { countOption, readOptions } from './options.ts'
 
 const secondsDefault = 20
 
-function positive(name: 'seconds' | 'runs' | 'seed', otherwise: number): number {
-  const text = values[name]
-  const value = text === undefined ? otherwise : Number(text)
-  if (value > 0) return value
-  throw new Error(`--${name} ${text}: expected a number above 0`)
-}
+const usage = `
+Gives each parser inputs that nobody would write: npm run fuzz [-- OPTION...]
+
+  --only PARSER   one of them; may be given several times
+  --seconds N     for each parser (${secondsDefault}, or any with --runs)
+  --runs N        inputs for each
+  --seed N        the same inputs again
+  --json
+
+Prints a table on standard output and findings on standard error, keeps the inputs of those in test/corpus, and exits
+with 1 where there are some.
+
+Parsers: ${allTargets.map(({ name }) => name).join(', ')}
+`
+
+const { values } = readOptions(usage, {
+  options: {
+    only: { type: 'string', multiple: true },
+    seconds: { type: 'string' },
+    runs: { type: 'string' },
+    seed: { type: 'string' },
+    json: { type: 'boolean' },
+  },
+})
 
 function chosenTargets(): string[] {
   const known = allTargets.map(({ name }) => name)
-  const unknown = values.only.find((name) => !known.includes(name))
+  const unknown = values.only?.find((name) => !known.includes(name))
   if (unknown !== undefined) throw new Error(`--only ${unknown}: expected one of ${known.join(', ')}`)
-  return values.only.length > 0 ? values.only : known
+  return values.only ?? known
 }
 
 function row({ target, tried, accepted, seconds, finding }: FuzzResult): string[] {
@@ -43,11 +47,11 @@ function row({ target, tried, accepted, seconds, finding }: FuzzResult): string[
 }
 
 try {
-  const runs = positive('runs', Number.MAX_SAFE_INTEGER)
+  const anySeconds = values.runs === undefined ? secondsDefault : Number.MAX_SAFE_INTEGER
   const limits = {
-    runs,
-    seconds: positive('seconds', Number.isFinite(runs) ? Number.MAX_SAFE_INTEGER : secondsDefault),
-    seed: positive('seed', 1 + Math.floor(Math.random() * 2 ** 31)),
+    runs: countOption('runs', values.runs, Number.MAX_SAFE_INTEGER),
+    seconds: countOption('seconds', values.seconds, anySeconds),
+    seed: countOption('seed', values.seed, 1 + Math.floor(Math.random() * 2 ** 31)),
   }
   const results = await fuzzTargets(chosenTargets(), limits, ({ target, tried, finding }) => {
     if (finding === null) process.stderr.write(`${target}: ${tried} inputs, nothing found\n`)
