@@ -27,9 +27,13 @@ export async function restoreHardLinks(work: RestoreWork): Promise<void> {
   const sockets = new SocketNames()
   for (const entry of work.source.entries('path', ['hardlink', 'socket'])) {
     await work.turn()
-    const target = entry.type === 'hardlink' ? entry.target : sockets.firstNameOf(entry)
-    if (target === null) continue
-    await links.restore({ ...entry, target })
+    if (entry.type === 'hardlink') await links.restore(entry.path, work.source.entryAt(entry.target!))
+    else {
+      const first = sockets.firstNameOf(entry)
+      if (first === null) continue
+      // All names of a socket have its attributes, and not every source can be asked for what is no hard link.
+      await links.restore(entry.path, { ...entry, path: first })
+    }
     work.advance(entry.path, 1, 0)
   }
 }
@@ -43,14 +47,12 @@ class HardLinks {
     this.#work = work
   }
 
-  async restore(link: Entry): Promise<void> {
-    const { source, record } = this.#work
-    const first = source.entryAt(link.target!)
+  async restore(path: BytePath, first: Entry | null): Promise<void> {
     if (first === null || first.type === 'hardlink' || first.type === 'directory') {
-      record.problem('damaged', link.path, 'it is a further name of something that is not in the backup')
+      this.#work.record.problem('damaged', path, 'it is a further name of something that is not in the backup')
       return
     }
-    const entry: Entry = { ...first, path: link.path }
+    const entry: Entry = { ...first, path }
     const fd = this.#openFirst(first, this.#copies.get(first.path) ?? first.path)
     try {
       if (fd >= 0 && this.#link(entry, fd)) return
@@ -59,7 +61,7 @@ class HardLinks {
     }
     const restored =
       entry.type === 'file' ? await restoreFile(this.#work, entry) : restoreSpecial(this.#work, entry)
-    if (restored && this.#copies.size < copiesMax) this.#copies.set(first.path, link.path)
+    if (restored && this.#copies.size < copiesMax) this.#copies.set(first.path, path)
   }
 
   /** A descriptor of what stands at `path`, if that is what was backed up; a negative number if not. */
