@@ -13,7 +13,8 @@ import { writeTree } from './harness/tree.ts'
 const skip = process.geteuid!() === 0 ? false : 'only root can set all of it'
 
 /** What a restore does in more than one step. `npm run units` has all of them brought back. */
-const chosen = /^(hard links of|devices|sockets|further names|owner|trusted|capabilities|default ACLs|inode flags imm)/
+const chosen =
+  /^(hard links of|devices|sockets|further names|owner|trusted|capabilities|default ACLs|inode flags imm)/
 
 test('whatever a file system holds comes back through the agent', { skip }, async () => {
   await using site = await Site.create()

@@ -49,7 +49,11 @@ class HardLinks {
 
   async restore(path: BytePath, first: Entry | null): Promise<void> {
     if (first === null || first.type === 'hardlink' || first.type === 'directory') {
-      this.#work.record.problem('damaged', path, 'it is a further name of something that is not in the backup')
+      this.#work.record.problem(
+        'damaged',
+        path,
+        'it is a further name of something that is not in the backup',
+      )
       return
     }
     const entry: Entry = { ...first, path }
