@@ -251,13 +251,13 @@ export class Scene implements AsyncDisposable {
     })
   }
 
-  /** Ids of processes whose arguments name this scene, but for the agent. */
-  otherProcesses(): number[] {
+  /** Processes whose arguments name this scene, but for the agent: their ids and arguments. */
+  otherProcesses(): string[] {
     const own = [process.pid, this.host.isRunning ? this.host.agent.pid : 0]
     return readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name))
-      .map(Number)
-      .filter((pid) => !own.includes(pid) && argumentsOf(pid).includes(this.site.folder))
+      .filter((name) => /^\d+$/.test(name) && !own.includes(Number(name)))
+      .map((name) => `${name} ${argumentsOf(Number(name)).replaceAll('\0', ' ')}`)
+      .filter((line) => line.includes(this.site.folder))
   }
 
   #agentDescriptors(): number {
