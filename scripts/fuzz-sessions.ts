@@ -1,10 +1,12 @@
 /** Tells a server sessions of lying agents, each with one thing changed: `npm run fuzz-sessions`. */
 import { fuzzSessions } from '../test/harness/lying-hosts.ts'
+import { fuzzReceivers } from '../test/harness/lying-receivers.ts'
 import { countOption, readOptions } from './options.ts'
 
 const usage = `
 Tells a server sessions of lying agents, each with one thing changed: npm run fuzz-sessions [-- OPTION...]
 
+  --restores     restores to the agents, in the place of backups of them
   --sessions N   at most (4500)
   --seconds N    at most (1800)
   --seed N       the same sessions again
@@ -13,7 +15,12 @@ Prints what came of them, and exits with 1, and the sessions in question, where 
 `
 
 const { values } = readOptions(usage, {
-  options: { sessions: { type: 'string' }, seconds: { type: 'string' }, seed: { type: 'string' } },
+  options: {
+    restores: { type: 'boolean' },
+    sessions: { type: 'string' },
+    seconds: { type: 'string' },
+    seed: { type: 'string' },
+  },
 })
 
 const toldEvery = 200
@@ -25,7 +32,7 @@ try {
   const seed = countOption('seed', values.seed, 1 + Math.floor(Math.random() * 2 ** 31))
   let told = 0
   process.stderr.write(`Seed ${seed}.\n`)
-  const { sessions, ends, peakBytes } = await fuzzSessions({
+  const { sessions, ends, peakBytes } = await (values.restores ? fuzzReceivers : fuzzSessions)({
     seed,
     sessions: countOption('sessions', values.sessions, 4500),
     seconds: countOption('seconds', values.seconds, 1800),

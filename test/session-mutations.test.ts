@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { fuzzSessions } from './harness/lying-hosts.ts'
+import { fuzzReceivers } from './harness/lying-receivers.ts'
 import { chooseMutations, describeMutation, systematicMutations } from './harness/session-mutations.ts'
 
 describe('a session with a mutation', () => {
@@ -28,5 +29,11 @@ describe('a session with a mutation', () => {
     const counts = [...ends].sort().map(([how, count]) => `${count} ${how}`)
     t.diagnostic(`${sessions} sessions: ${counts.join(', ')}; the server used up to ${peakBytes >> 20} MiB`)
     assert.equal(sessions, 16)
+  })
+
+  test('in a restore: gets nothing that was not selected, and harms nobody', async (t) => {
+    const { sessions, ends } = await fuzzReceivers({ seed: 1, sessions: 4, seconds: 300 })
+    t.diagnostic([...ends].map(([how, count]) => `${count} ${how}`).join(', '))
+    assert.equal(sessions, 4)
   })
 })

@@ -13,11 +13,11 @@ import {
 import { Channel, dial, type Message, type MessageType } from '@central-backup/protocol'
 import { file, type Member, other } from '../../packages/archive/test/sample.ts'
 import { serverCredentials } from './certificates.ts'
-import { rawMessage } from './dialer.ts'
 import { authenticationOf, helloOf, requestOf } from './in-process-run.ts'
+import { MutatedSide } from './mutated-side.ts'
 import { patienceMs } from './program.ts'
 import { honest, restoreRequestOf } from './restore-session.ts'
-import { type Mutation, mutate, type Wire } from './session-mutations.ts'
+import type { Mutation } from './session-mutations.ts'
 import type { TestHost } from './site.ts'
 
 /** How long an agent may say nothing new, where there is a mutation: it may wait for what never comes. */
@@ -53,38 +53,6 @@ const heardTypes = [
   ...['restore-plan', 'restore-end'],
 ] as MessageType[]
 
-/** Says its messages in turn, one of them with a mutation. */
-class MutatedServer {
-  readonly said: Message[] = []
-  readonly #mutation: Mutation | null
-  readonly #write: (bytes: Buffer) => void
-  readonly #end: () => void
-  #moved: Wire[] | null = null
-
-  constructor(mutation: Mutation | null, write: (bytes: Buffer) => void, end: () => void) {
-    this.#mutation = mutation
-    this.#write = write
-    this.#end = end
-  }
-
-  say(message: Message): void {
-    const place = this.said.push(message) - 1
-    const mutation = this.#mutation
-    if (mutation?.kind === 'moved' && mutation.to === place && this.#moved !== null) this.#send(this.#moved)
-    if (mutation?.message !== place) {
-      this.#send(mutate([message], { kind: 'moved', message: 0, to: 0 }))
-      return
-    }
-    if (mutation.kind === 'moved') this.#moved = mutate([message], { ...mutation, message: 0, to: 0 })
-    else this.#send(mutate([message], { ...mutation, message: 0 }))
-    if (mutation.kind === 'ended') this.#end()
-  }
-
-  #send(wires: readonly Wire[]): void {
-    for (const { number, payload, length } of wires) this.#write(rawMessage(number, payload, length))
-  }
-}
-
 /**
  * One session with an agent that allows to restore to `target`. Resolves when the agent has hung up, or after a while in
  * which nothing came that was worth an answer. Returns what it said, and what it was told without the mutation.
@@ -98,7 +66,7 @@ export async function converse(
   const expect = { role: 'host', name: host.name } as const
   const socket = await dial({ ...serverCredentials(host.site), host: '127.0.0.1', port: host.port, expect })
   const channel = new Channel(socket)
-  const server = new MutatedServer(
+  const server = new MutatedSide(
     mutation,
     (bytes) => socket.write(bytes),
     () => socket.end(),
