@@ -1,5 +1,6 @@
 import { BackupError, ConfigurationError, describeProblem, type Problem } from '../errors.ts'
 import { type ExitCode, exitCodeOfError } from '../exit-codes.ts'
+import { toStorageError } from '../storage/failure.ts'
 import type { Invocation } from './invocation.ts'
 import { printable } from './printable.ts'
 
@@ -17,6 +18,7 @@ export function describeError(error: unknown): ErrorReport {
     return { code: error.code, message: error.message, ...hintOf(error), problems: error.problems }
   }
   if (isExplained(error)) return { code: error.code, message: error.message, ...hintOf(error) }
+  if (lacksDescriptors(error)) return describeError(toStorageError(error, 'go on'))
   const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
   return { code: 'internal', message, hint: 'This is a bug in backup-server. With -v it tells where.' }
 }
@@ -32,6 +34,12 @@ export function reportError(invocation: Invocation, error: unknown): ExitCode {
   invocation.warn(lines.join('\n'))
   if (invocation.options.json) invocation.report({ error: report }, [])
   return exitCodeOfError(error)
+}
+
+/** Anything that opens a file can come to it, also what Node loads by itself. */
+function lacksDescriptors(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown }
+  return code === 'EMFILE' || code === 'ENFILE'
 }
 
 /** Ours and the protocol's have the same form. */
