@@ -1,10 +1,11 @@
 import type { Outcome, RunKind } from '@central-backup/archive'
 import type Database from 'better-sqlite3'
 import { clockToleranceMs } from '../clock.ts'
-import { LeaseLostError } from '../errors.ts'
-import { catalogDamaged, guardStatement, toCatalogError, withCatalogErrors } from './failure.ts'
+import { type CatalogError, LeaseLostError } from '../errors.ts'
+import { guardStatement, toCatalogError, withCatalogErrors } from './failure.ts'
 import { type Migration, migrate, readMigrations } from './migrate.ts'
 import { openDatabase, temporaryFile } from './open.ts'
+import { type DamagedRun, findDamage, leaveOutDamaged } from './sound-rows.ts'
 import { prepareStatements, type RunRow, type Statements } from './statements.ts'
 
 /** How many warnings of a run are kept; all are counted. */
@@ -77,6 +78,11 @@ export interface RunResult {
 export interface CatalogOptions {
   /** Milliseconds since 1970. */
   now?: () => number
+  /**
+   * Where rows of runs or hosts are damaged, opens the catalog all the same, without them: `damage` says so. Then nothing can be
+   * written.
+   */
+  toRead?: boolean
   migrations?: readonly Migration[]
 }
 
@@ -89,6 +95,8 @@ export class Catalog implements Disposable {
   readonly now: () => number
   /** `false` on a disk that takes nothing: then everything that writes throws a `StorageError` that says why. */
   readonly writable: boolean
+  /** What is wrong with rows of runs or hosts, and which runs are left out; `null` where all is well. Only with `toRead`. */
+  readonly damage: { error: CatalogError; runs: readonly DamagedRun[] } | null
   /** For the modules beside this one. */
   readonly database: Database.Database
   readonly statements: Statements
@@ -106,16 +114,18 @@ export class Catalog implements Disposable {
     const { database, obstacle, close } = withCatalogErrors(file, () => openDatabase(file))
     try {
       migrate(database, options.migrations ?? readMigrations(), file)
+      const damage = findDamage(database, this.file)
+      if (damage !== null && !(options.toRead === true && damage.isReadable)) throw damage.error
+      this.damage = damage && { error: damage.error, runs: leaveOutDamaged(database) }
       this.statements = prepareStatements(database)
       for (const statement of Object.values(this.statements)) guardStatement(statement, this.file)
-      requireSoundRuns(database, this.statements, this.file)
     } catch (error) {
       close()
       throw toCatalogError(error, file)
     }
     this.database = database
-    this.writable = obstacle === null
-    this.#obstacle = obstacle === null ? null : toCatalogError(obstacle, file)
+    this.writable = obstacle === null && this.damage === null
+    this.#obstacle = this.damage?.error ?? (obstacle === null ? null : toCatalogError(obstacle, file))
     this.#close = close
   }
 
@@ -304,20 +314,6 @@ export class Catalog implements Disposable {
       hint: 'This process did not show a sign of life for a minute: was it stopped, or the machine asleep?',
     })
   }
-}
-
-/**
- * What people see first, and what retention and the next run decide by: an archive that an index has under another name
- * would be taken for a stranger, and set aside. Some microseconds for each run.
- */
-function requireSoundRuns(database: Database.Database, { damagedRow }: Statements, file: string): void {
-  for (const table of ['hosts', 'runs']) {
-    const [first] = database.pragma(`integrity_check(${table})`) as { integrity_check: string }[]
-    if (first?.integrity_check !== 'ok')
-      throw catalogDamaged(file, first?.integrity_check ?? 'it cannot be checked')
-  }
-  const damaged = damagedRow.get()
-  if (damaged !== undefined) throw catalogDamaged(file, `${damaged} is not what was written`)
 }
 
 function toFinishParameters(id: number, result: RunResult, finishedAtMs: number): Record<string, unknown> {

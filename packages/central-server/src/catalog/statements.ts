@@ -42,6 +42,13 @@ export interface LeaseRow {
 const selectRuns = 'SELECT runs.*, hosts.name AS host FROM runs JOIN hosts ON hosts.id = runs.host_id'
 const selectLeases = 'SELECT leases.*, hosts.name AS host FROM leases JOIN hosts ON hosts.id = leases.host_id'
 
+/** Of a run, in the order in which the schema makes a checksum of them. */
+export const checksummedRunColumns = [
+  ...['id', 'host_id', 'kind', 'generation', 'outcome', 'lease_token', 'started_at_ms', 'finished_at_ms'],
+  ...['error_code', 'error_message', 'archive', 'digest', 'content_bytes', 'archive_bytes', 'stored_bytes'],
+  ...['broken', 'counts', 'warning_count', 'warnings', 'pinned', 'removed_at_ms'],
+]
+
 /** As `toVersionValues` makes them. */
 const versionColumns = [
   ...['generation', 'path', 'first_run', 'type', 'mode', 'uid', 'gid', 'owner_id', 'size'],
@@ -80,7 +87,6 @@ export type Statements = ReturnType<typeof prepareStatements>
 export function prepareStatements(database: Database.Database) {
   return {
     addHost: database.prepare<[name: string]>('INSERT INTO hosts (name) VALUES (?) ON CONFLICT DO NOTHING'),
-    damagedRow: database.prepare<[], string>('SELECT row FROM damaged_rows LIMIT 1').pluck(),
     damagedRows: database.prepare<[], string>('SELECT row FROM damaged_rows').pluck(),
     schema: database
       .prepare<[], string>(
@@ -390,7 +396,10 @@ export function prepareStatements(database: Database.Database) {
          WHERE this.id = :run AND runs.archive = :archive`,
       )
       .pluck(),
-    archiveOfRun: database.prepare<[run: number], string>('SELECT archive FROM runs WHERE id = ?').pluck(),
+    /** Also of a run whose row is damaged: what is read there is held to its digest. */
+    archiveOfRun: database
+      .prepare<[run: number], string>('SELECT archive FROM main.runs NOT INDEXED WHERE id = ?')
+      .pluck(),
     /** The version that begins in a run. */
     versionFrom: database.prepare<[{ generation: number; run: number; path: Buffer }], VersionRow>(
       `SELECT * FROM versions WHERE generation = :generation AND path = :path AND first_run = :run`,

@@ -1,8 +1,9 @@
 import type { BytePath, Entry } from '@central-backup/archive'
 import { UsageError } from '../errors.ts'
 import type { Catalog, Run } from './catalog.ts'
-import { guardStatement, withCatalogErrors } from './failure.ts'
+import { catalogDamaged, guardStatement, withCatalogErrors } from './failure.ts'
 import { openReferences } from './references.ts'
+import type { DamagedRun } from './sound-rows.ts'
 import { ancestorsOf, outermostPaths, type StandingOptions, standingQuery } from './standing-query.ts'
 import { sortKey, toEntry, type VersionRow } from './version-row.ts'
 
@@ -12,10 +13,37 @@ export type Moment = { atMs: number } | { run: number } | 'latest'
 const usableOutcomes = ['complete', 'complete-with-changes', 'incomplete'] as const
 
 /**
+ * The run that `chooseUsable` finds, if no run that is left out as damaged may be the one that is meant: a time, or the newest, then
+ * is a run that is named. Throws `UsageError`, and `CatalogError` in that case.
+ */
+export function chooseRun(catalog: Catalog, host: string, moment: Moment): Run {
+  if (catalog.damage === null) return chooseUsable(catalog, host, moment)
+  const suspects = catalog.damage.runs.filter((damaged) => (damaged.host ?? host) === host)
+  const named = moment !== 'latest' && 'run' in moment ? moment.run : null
+  const doubt = ({ id }: DamagedRun, hint = '') =>
+    catalogDamaged(catalog.file, `run ${id} is not what was written, and may be the one that is meant${hint}`)
+  let run: Run
+  try {
+    run = chooseUsable(catalog, host, moment)
+  } catch (error) {
+    const meant = suspects.find(({ id }) => named === null || id === named)
+    throw error instanceof UsageError && meant !== undefined ? doubt(meant) : error
+  }
+  if (named !== null) return run
+  const isLater = ({ startedAtMs }: Run) =>
+    moment !== 'latest' && 'atMs' in moment && startedAtMs > moment.atMs
+  const later = catalog.runs(host).filter((one) => one.id > run.id && isLater(one))
+  const next = Math.min(...later.map(({ id }) => id))
+  const meant = suspects.find(({ id }) => id > run.id && id < next)
+  if (meant !== undefined) throw doubt(meant, `. \`--at ${run.id}\` is the one before it`)
+  return run
+}
+
+/**
  * The usable run of `host` that shows how it stood at a moment: the newest that had begun by then and was not broken off;
  * a broken one where there is no other. `latest` is that of `Catalog.newestRun`. Throws `UsageError`.
  */
-export function chooseRun(catalog: Catalog, host: string, moment: Moment): Run {
+function chooseUsable(catalog: Catalog, host: string, moment: Moment): Run {
   const usable = catalog
     .runs(host)
     .filter(({ outcome, archive }) => outcome !== 'running' && outcome !== 'failed' && archive !== null)

@@ -1,6 +1,5 @@
 import { type EventEmitter, once } from 'node:events'
 import { type BytePath, textFromBytes } from '@central-backup/archive'
-import { Catalog } from '../catalog/catalog.ts'
 import { holdForReading } from '../catalog/read-lease.ts'
 import { chooseRun } from '../catalog/versions.ts'
 import { UsageError } from '../errors.ts'
@@ -30,7 +29,7 @@ export const exportCommand: CommandDefinition = {
       invocation.stdoutIsTaken = true
       const { settings } = await invocation.loadConfiguration()
       const repository = await openRepository(settings.repository)
-      using catalog = new Catalog(repository.catalogFile, { now })
+      using catalog = invocation.openCatalogToRead(repository.catalogFile)
       using _reading = holdForReading(catalog, [host])
       const run = chooseRun(catalog, host, parseMoment(at, now()))
       const under = selectPaths(catalog, run, paths)

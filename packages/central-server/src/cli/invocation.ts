@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { Catalog } from '../catalog/catalog.ts'
 import { chooseHome, findHome } from '../config/home.ts'
 import { type Configuration, loadConfiguration } from '../config/load.ts'
+import type { CatalogError } from '../errors.ts'
 import type { ExitCode } from '../exit-codes.ts'
 import { escapeJson } from '../json-text.ts'
 import { openRepository } from '../storage/repository.ts'
@@ -46,6 +47,8 @@ export class Invocation {
   exitCode: ExitCode = 0
   /** Standard output is taken by bytes that were asked for: results go to standard error then. */
   stdoutIsTaken = false
+  /** What is wrong with the catalog that the command goes on with all the same. */
+  catalogDamage: CatalogError | null = null
 
   constructor(surroundings: Surroundings) {
     this.surroundings = surroundings
@@ -66,11 +69,35 @@ export class Invocation {
     return loadConfiguration(this.findHome(), this.surroundings)
   }
 
-  /** Opens the catalog of the home's repository, for commands that only look. The caller disposes of it. */
+  /**
+   * Opens a catalog for commands that only look, without what is damaged of its runs: that is told at once, and as the last of what the
+   * command says. The caller disposes of it.
+   */
+  openCatalogToRead(file: string): Catalog {
+    const catalog = new Catalog(file, { now: this.surroundings.now, toRead: true })
+    if (catalog.damage === null) return catalog
+    const { error, runs } = catalog.damage
+    this.catalogDamage = error
+    const named = runs.map(({ id, host }) => `${id}${host === null ? '' : ` (${host})`}`)
+    const left =
+      named.length === 0
+        ? ''
+        : ` Left out: run ${named.slice(0, 10).join(', ')}${named.length > 10 ? ' …' : ''}.`
+    this.warn(
+      `Warning: ${error.message}.${left} Nothing is backed up or removed until \`backup-server catalog rebuild\` was run.`,
+    )
+    return catalog
+  }
+
+  /** Opens the catalog of the home's repository. The caller disposes of it. */
   async openCatalog(): Promise<Catalog> {
+    return new Catalog(await this.findCatalog(), { now: this.surroundings.now })
+  }
+
+  /** Where the catalog of the home's repository is. */
+  async findCatalog(): Promise<string> {
     const { settings } = await this.loadConfiguration()
-    const repository = await openRepository(settings.repository)
-    return new Catalog(repository.catalogFile, { now: this.surroundings.now })
+    return (await openRepository(settings.repository)).catalogFile
   }
 
   /**

@@ -10,7 +10,7 @@ export const listCommand: CommandDefinition = {
   define(command, invocation) {
     command.argument('[host]', 'of this host only')
     command.action(async (host: string | undefined) => {
-      using catalog = await invocation.openCatalog()
+      using catalog = invocation.openCatalogToRead(await invocation.findCatalog())
       const runs = catalog.runs(host).reverse()
       const lines =
         runs.length === 0

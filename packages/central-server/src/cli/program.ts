@@ -1,6 +1,6 @@
 import { Command, CommanderError, Option } from 'commander'
 import { UsageError } from '../errors.ts'
-import { type ExitCode, exitCodes } from '../exit-codes.ts'
+import { type ExitCode, exitCodes, worstExitCode } from '../exit-codes.ts'
 import { softwareVersion } from '../version.ts'
 import { catalogRebuildCommand } from './catalog-rebuild.ts'
 import { certsChangeCaCommand } from './certs-change-ca.ts'
@@ -19,7 +19,7 @@ import { listCommand } from './list.ts'
 import { lsCommand } from './ls.ts'
 import { pinCommand, unpinCommand } from './pin.ts'
 import { pruneCommand } from './prune.ts'
-import { reportError } from './report-error.ts'
+import { describeError, reportError } from './report-error.ts'
 import { restoreCommand } from './restore.ts'
 import { runCommand } from './run.ts'
 import { statusCommand } from './status.ts'
@@ -63,12 +63,20 @@ export async function runProgram(args: readonly string[], surroundings: Surround
   invocation.options.json = args.includes('--json')
   try {
     await buildProgram(invocation).parseAsync(args, { from: 'user' })
-    return invocation.exitCode
+    return endWithDamage(invocation)
   } catch (error) {
     if (!(error instanceof CommanderError)) return reportError(invocation, error)
     if (error.exitCode === 0) return exitCodes.ok.code
     return reportError(invocation, toUsageError(error))
   }
+}
+
+/** What a command has done with a damaged catalog is of use, and not all. The error is the last word, as where it ends a command. */
+function endWithDamage(invocation: Invocation): ExitCode {
+  const { catalogDamage, exitCode, options } = invocation
+  if (catalogDamage === null) return exitCode
+  if (options.json) invocation.report({ error: describeError(catalogDamage) }, [])
+  return worstExitCode([exitCode, exitCodes.incomplete.code])
 }
 
 function buildProgram(invocation: Invocation): Command {

@@ -1,7 +1,6 @@
 import { resolve } from 'node:path'
 import { type Overwrite, overwrites, planRestore } from '@central-backup/archive'
 import { Option } from 'commander'
-import { Catalog } from '../catalog/catalog.ts'
 import { holdForReading } from '../catalog/read-lease.ts'
 import { chooseRun } from '../catalog/versions.ts'
 import { UsageError } from '../errors.ts'
@@ -70,7 +69,7 @@ async function restoreHere(
   const { now, workingDirectory } = invocation.surroundings
   const { settings } = await invocation.loadConfiguration()
   const repository = await openRepository(settings.repository)
-  using catalog = new Catalog(repository.catalogFile, { now })
+  using catalog = invocation.openCatalogToRead(repository.catalogFile)
   using _reading = holdForReading(catalog, [host])
   const run = chooseRun(catalog, host, parseMoment(at, now()))
   const under = selectPaths(catalog, run, paths)

@@ -1,4 +1,3 @@
-import { Catalog } from '../catalog/catalog.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { chooseHosts } from '../jobs/choose-hosts.ts'
 import { type HostStatus, hostStatus } from '../jobs/host-status.ts'
@@ -19,7 +18,7 @@ export const statusCommand: CommandDefinition = {
       const { hosts, problems } = chooseHosts(configuration, names)
       const repository = await openRepository(configuration.settings.repository)
       const { now } = invocation.surroundings
-      using catalog = new Catalog(repository.catalogFile, { now })
+      using catalog = invocation.openCatalogToRead(repository.catalogFile)
       const statuses = hosts.map((host) => hostStatus(catalog, host, now()))
       invocation.report({ hosts: statuses, problems }, describeStatuses(statuses))
       if (statuses.some(({ state }) => state === 'late')) invocation.exitCode = exitCodes.failed.code
