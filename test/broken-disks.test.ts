@@ -60,10 +60,10 @@ async function requireService(site: Site): Promise<void> {
 
 /** What people look at first works, whatever the disk does. */
 async function requireViews(site: Site, runs: number): Promise<void> {
-  const listed = await site.server('list', '--json')
+  const listed = await site.ask('list', '--json')
   assert.equal(listed.code, 0, listed.stderr)
   assert.equal((listed.json[0] as unknown as { runs: unknown[] }).runs.length, runs)
-  const status = await site.server('status')
+  const status = await site.ask('status')
   assert.equal(status.code, 0, status.stderr)
 }
 
@@ -174,7 +174,7 @@ describe('a repository', { concurrency: 2 }, () => {
         mount.restore()
         await requireWholeArchives(site, 'web1')
         assert.equal(site.archives('web1').length, stored ? 2 : 1)
-        const listed = await site.server('list', '--json')
+        const listed = await site.ask('list', '--json')
         const { runs } = listed.json[0] as unknown as {
           runs: { outcome: string; archive: { name: string } | null }[]
         }

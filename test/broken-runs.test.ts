@@ -179,7 +179,7 @@ class Scene implements AsyncDisposable {
   async requireWholeTree(): Promise<void> {
     const target = this.site.at('restored')
     rmSync(target, { recursive: true, force: true })
-    const restored = await this.site.server('restore', 'web1', '--target', target)
+    const restored = await this.site.ask('restore', 'web1', '--target', target)
     assert.equal(restored.code, 0, restored.stderr)
     const root = this.site.tree('web1')
     const compared = await runCommand(['diff', '-r', '--no-dereference', root, join(target, root)])

@@ -262,7 +262,7 @@ class History {
   }
 
   async #server(...args: string[]): Promise<string> {
-    const { code, stdout, stderr } = await this.#site.server(...args)
+    const { code, stdout, stderr } = await this.#site.ask(...args)
     assert.equal(code, 0, `${args.join(' ')}\n${stdout.slice(-4000)}\n${stderr.slice(-4000)}`)
     return stdout
   }

@@ -202,7 +202,7 @@ describe('hooks of a host', () => {
       warnings.map(({ message }) => message),
       told,
     )
-    const [list] = (await site.server('list', 'web1', '--json')).json as unknown as [
+    const [list] = (await site.ask('list', 'web1', '--json')).json as unknown as [
       { runs: { id: number; warnings: { message: string }[] }[] },
     ]
     const listed = list.runs.find(({ id }) => id === ends.web1!.run)

@@ -863,7 +863,7 @@ describe('an agent that lies', () => {
 
   test('the catalog tells of each run that was refused, and none is open', async () => {
     for (const [number, { host }] of fakes.entries()) {
-      const listed = await site.server('list', host.name, '--json')
+      const listed = await site.ask('list', host.name, '--json')
       const { runs } = listed.json[0] as unknown as {
         runs: { outcome: string; error: { code: string } | null }[]
       }
@@ -967,7 +967,7 @@ describe('an agent that lies', () => {
     assert.equal(ended.code, 0, ended.stderr)
     // The messages themselves are 300 MB, which the collector may leave for a while; their paths as they are shown 1.8 GB.
     assert.ok((await peak) < 800 * mebibyte, `the server used ${await peak} bytes`)
-    const listed = await site.server('list', 'liar1', '--json')
+    const listed = await site.ask('list', 'liar1', '--json')
     assert.ok(listed.stdout.length < 32 * mebibyte, `the list has ${listed.stdout.length} characters`)
     assert.equal(logged() - earlier, 1500)
   })

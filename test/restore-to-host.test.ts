@@ -20,7 +20,7 @@ import { test } from 'node:test'
 import { lacksMount, Mount } from './harness/mount.ts'
 import { type Ended, type JsonLine, patienceMs, runCommand } from './harness/program.ts'
 import { BreakingProxy } from './harness/proxy.ts'
-import { type HostOptions, Site, type TestHost } from './harness/site.ts'
+import { type HostOptions, type Said, Site, type TestHost } from './harness/site.ts'
 import { linesOf, readSnapshot } from './harness/snapshot.ts'
 import { noise, prose, writeTree } from './harness/tree.ts'
 
@@ -62,7 +62,7 @@ function fillTree(tree: string): void {
   utimesSync(join(tree, 'many'), 1, 1)
 }
 
-function errorOf({ json, stdout, stderr }: Ended): { code: string; message: string; hint?: string } {
+function errorOf({ json, stdout, stderr }: Said | Ended): { code: string; message: string; hint?: string } {
   const { error } = json.at(-1) as JsonLine & { error: { code: string; message: string; hint?: string } }
   assert.ok(error, stdout + stderr)
   return error
@@ -160,7 +160,7 @@ test('what a host does not allow is refused before any work, in one way whatever
   assert.equal((await site.run('web1')).code, 0)
   const refusals = new Set<string>()
   const refused = async (...args: string[]) => {
-    const ended = await site.server('restore', 'web1', '--json', ...args)
+    const ended = await site.ask('restore', 'web1', '--json', ...args)
     assert.equal(ended.code, 1, ended.stdout)
     const { code, message, hint } = errorOf(ended)
     assert.equal(code, 'policy-denied')
@@ -178,7 +178,7 @@ test('what a host does not allow is refused before any work, in one way whatever
   assert.match([...refusals][0]!, /allow\.restore.*allowed/)
 
   const usage = async (...args: string[]) => {
-    const ended = await site.server('restore', 'web1', '--json', ...args)
+    const ended = await site.ask('restore', 'web1', '--json', ...args)
     assert.equal(ended.code, 2, ended.stdout)
     return errorOf(ended).message
   }

@@ -195,7 +195,7 @@ describe('the rules of a host module', () => {
     choose({ paths: [root], oneFileSystem: true, excludeIfPresent: ['.nobackup'], exclude: ['c'] })
     const { end } = await run(root)
     assert.equal(end.counts.gone, 4)
-    const { json } = await site.server('ls', 'web1', root, '-R', '--json')
+    const { json } = await site.ask('ls', 'web1', root, '-R', '--json')
     const standing = json
       .map(({ path }) => String(path).replace(`${root}/`, ''))
       .filter((path) => path !== root)

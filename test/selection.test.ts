@@ -117,7 +117,7 @@ describe('the paths of a host module', () => {
     assert.deepEqual([code, end.outcome], [3, 'incomplete'])
     assert.deepEqual(told, ['path-not-found gone', 'path-not-found etc/hosts/below'])
     assert.deepEqual(packed, ['etc/hosts'])
-    const { runs } = JSON.parse((await site.server('list', '--json', 'web1')).stdout)
+    const { runs } = JSON.parse((await site.ask('list', '--json', 'web1')).stdout)
     assert.equal(runs.at(-1).outcome, 'incomplete')
   })
 
@@ -146,7 +146,7 @@ describe('the paths of a host module', () => {
       assert.ok(end.error!.message.length > 0)
       assert.deepEqual({ files: site.files('web1'), copies: await copies() }, before, `${paths}`)
     }
-    const { runs } = JSON.parse((await site.server('list', '--json', 'web1')).stdout)
+    const { runs } = JSON.parse((await site.ask('list', '--json', 'web1')).stdout)
     assert.ok(runs.slice(-3).every(({ outcome }: { outcome: string }) => outcome === 'failed'))
   })
 

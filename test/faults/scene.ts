@@ -17,11 +17,10 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { runProgram } from '../../packages/central-server/src/cli/program.ts'
 import type { Mount } from '../harness/mount.ts'
-import { type JsonLine, type Program, runCommand, type StartOptions } from '../harness/program.ts'
+import { type Program, runCommand, type StartOptions } from '../harness/program.ts'
 import { BreakingProxy } from '../harness/proxy.ts'
-import { Site, type TestHost } from '../harness/site.ts'
+import { type Said, Site, type TestHost } from '../harness/site.ts'
 import { linesOf, readSnapshot, type Snapshot } from '../harness/snapshot.ts'
 import { noise, prose, writeTree } from '../harness/tree.ts'
 import { tracedProcess } from './steps.ts'
@@ -34,13 +33,6 @@ export const silenceMsMax = 330_000
 
 export const copiesKept = 2
 export const runsKept = 2
-
-export interface Said {
-  code: number
-  stdout: string
-  stderr: string
-  json: JsonLine[]
-}
 
 export class Scene implements AsyncDisposable {
   readonly site: Site
@@ -133,18 +125,8 @@ export class Scene implements AsyncDisposable {
   }
 
   /** backup-server in this process, which is quicker: for what is only looked at. Never throws. */
-  async ask(...args: string[]): Promise<Said> {
-    const said = { stdout: '', stderr: '' }
-    const code = await runProgram(['--home', this.site.home, ...args], {
-      environment: {},
-      workingDirectory: '/nonexistent',
-      uid: process.geteuid!(),
-      now: Date.now,
-      stdout: { write: (text) => (said.stdout += text) },
-      stderr: { write: (text) => (said.stderr += text) },
-    })
-    const lines = said.stdout.split('\n').filter((line) => line.startsWith('{'))
-    return { code, ...said, json: lines.map((line) => JSON.parse(line) as JsonLine) }
+  ask(...args: string[]): Promise<Said> {
+    return this.site.ask(...args)
   }
 
   /** A run in which nothing strikes. */

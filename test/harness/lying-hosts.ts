@@ -177,8 +177,8 @@ export class LyingHosts implements AsyncDisposable {
     const site = this.#site
     const printed: string[] = []
     const run = async (codes: readonly number[], ...args: string[]) => {
-      const ended = await site.server(...args)
-      assert.ok(codes.includes(ended.code!), `${args.join(' ')}: ${ended.code}: ${ended.stderr}`)
+      const ended = await site.ask(...args)
+      assert.ok(codes.includes(ended.code), `${args.join(' ')}: ${ended.code}: ${ended.stderr}`)
       printed.push(ended.stdout, ended.stderr)
       return ended
     }

@@ -197,7 +197,8 @@ export function runCommand(command: readonly string[], options: StartOptions = {
   return new Program(command, options).endWithin(patienceMs)
 }
 
-function jsonLines(text: string): JsonLine[] {
+/** The whole lines of a text that are JSON objects. */
+export function jsonLines(text: string): JsonLine[] {
   const lines: JsonLine[] = []
   // The last piece has no end yet.
   for (const line of text.split('\n').slice(0, -1)) {

@@ -14,6 +14,7 @@ import { runProgram as runAgent } from '../../packages/host-agent/src/cli.ts'
 import {
   type Ended,
   type JsonLine,
+  jsonLines,
   type Program,
   patienceMs,
   runCommand,
@@ -41,6 +42,15 @@ export interface HostOptions {
   withoutAgent?: boolean
   /** Leaves the hash of the password as `init` made it: for what is about its costs. */
   costlyPassword?: boolean
+}
+
+/** What a command said that ran in this process. */
+export interface Said {
+  code: number
+  stdout: string
+  stderr: string
+  /** The lines of standard output that are JSON objects. */
+  json: JsonLine[]
 }
 
 /** What `run --json` said of one host in the end. */
@@ -81,7 +91,8 @@ export class Site implements AsyncDisposable {
   static async create(options: SiteOptions = {}): Promise<Site> {
     const site = new Site(mkdtempSync(join(tmpdir(), 'central-backup-test-')), options.repository)
     try {
-      await commandServer('--home', site.home, '-q', 'init', '--repository', site.repository)
+      const made = await site.ask('-q', 'init', '--repository', site.repository)
+      assert.equal(made.code, 0, made.stderr)
       site.configure(options.settings ?? `connection: { attempts: 1 },`)
       return site
     } catch (error) {
@@ -110,7 +121,8 @@ export class Site implements AsyncDisposable {
     ]
     const host = new TestHost(this, name)
     const address = ['--address', '127.0.0.1:7911', '--bundle', host.bundle]
-    await commandServer('--home', this.home, '-q', 'host', 'add', name, ...address, ...selection)
+    const added = await this.ask('-q', 'host', 'add', name, ...address, ...selection)
+    assert.equal(added.code, 0, added.stderr)
     if (!withoutAgent) await host.init(settings)
     if (!withoutAgent && !costlyPassword) await host.cheapenPassword()
     this.hosts.push(host)
@@ -132,6 +144,14 @@ export class Site implements AsyncDisposable {
   /** backup-server with this home, to its end. */
   server(...args: string[]): Promise<Ended> {
     return this.startServer(args).endWithin(patienceMs)
+  }
+
+  /**
+   * The same in this process, which is quicker: for what is only looked at, many times over. Nothing that others start or
+   * kill, and nothing that is measured. Never throws.
+   */
+  async ask(...args: string[]): Promise<Said> {
+    return askServer('--home', this.home, ...args)
   }
 
   /** `run --json`, to its end. */
@@ -237,7 +257,8 @@ export class TestHost {
 
   /** Sets the agent up from the bundle, on a port that the system will choose. */
   async init(settings = ''): Promise<void> {
-    await commandAgent('--config', this.config, 'init', '--bundle', this.bundle)
+    const made = await askAgent('--config', this.config, 'init', '--bundle', this.bundle)
+    assert.equal(made.code, 0, made.stderr)
     this.configure((text) => `${text.replace(/^listen = .*$/m, 'listen = "127.0.0.1:0"')}\n${settings}\n`)
   }
 
@@ -292,31 +313,25 @@ export async function lacksProgram(name: string): Promise<string | false> {
   return code === 0 ? false : `this machine has no ${name}`
 }
 
-async function commandServer(...args: string[]): Promise<void> {
-  const said = new Said()
-  assert.equal(await runServer(args, { ...surroundings(said), environment: {} }), 0, said.text)
+async function askServer(...args: string[]): Promise<Said> {
+  const said = { stdout: '', stderr: '' }
+  const code = await runServer(args, { ...surroundings(said), environment: {} })
+  return { code, ...said, json: jsonLines(said.stdout) }
 }
 
-async function commandAgent(...args: string[]): Promise<void> {
-  const said = new Said()
+async function askAgent(...args: string[]): Promise<Said> {
+  const said = { stdout: '', stderr: '' }
   const stdin = Readable.from([]) as unknown as NodeJS.ReadStream
-  assert.equal(await runAgent(args, { ...surroundings(said), stdin }), 0, said.text)
+  const code = await runAgent(args, { ...surroundings(said), stdin })
+  return { code, ...said, json: jsonLines(said.stdout) }
 }
 
-class Said {
-  text = ''
-
-  write(text: string): void {
-    this.text += text
-  }
-}
-
-function surroundings(said: Said) {
+function surroundings(said: { stdout: string; stderr: string }) {
   return {
     workingDirectory: '/nonexistent',
     uid: process.geteuid!(),
     now: Date.now,
-    stdout: said,
-    stderr: said,
+    stdout: { write: (text: string) => (said.stdout += text) },
+    stderr: { write: (text: string) => (said.stderr += text) },
   }
 }
