@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { globSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 
 export interface Step {
@@ -24,6 +25,14 @@ export function runSteps(steps: readonly Step[]): number {
     if (status !== 0) return status ?? 1
   }
   return 0
+}
+
+/** One file of tests more at a time than there are cores, as some of them only wait, and four at most, for the memory. */
+const testsAtOnce = Math.min(4, availableParallelism() + 1)
+
+/** Runs these files of tests, so that one summary counts them all. */
+export function testCommand(files: readonly string[]): string[] {
+  return ['node', '--test', `--test-concurrency=${testsAtOnce}`, ...files]
 }
 
 export function unitTests(): string[] {

@@ -1,6 +1,6 @@
 /** Everything: what `npm run check` does, then the behaviour tests, which drive the real programs. `npm test`. */
 import { spawnSync } from 'node:child_process'
-import { behaviourTests, runSteps, unitTests } from './steps.ts'
+import { behaviourTests, runSteps, testCommand, unitTests } from './steps.ts'
 
 const missing = ['tar', 'zstd', 'openssl'].filter(
   (program) => spawnSync(program, ['--version']).error !== undefined,
@@ -14,10 +14,6 @@ if (missing.length > 0) {
   process.exitCode = runSteps([
     { name: 'types', command: ['tsc', '-p', 'tsconfig.json'] },
     { name: 'lint', command: ['biome', 'check', '--error-on-warnings', '.'] },
-    // One runner for all tests, so that its summary counts them all.
-    {
-      name: 'tests',
-      command: ['node', '--test', '--test-concurrency=2', ...unitTests(), ...behaviourTests()],
-    },
+    { name: 'tests', command: testCommand([...unitTests(), ...behaviourTests()]) },
   ])
 }
