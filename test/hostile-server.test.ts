@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import type { Credentials, Message, MessageOf } from '@central-backup/protocol'
+import { Packr } from 'msgpackr'
 import { serverCredentials } from './harness/certificates.ts'
 import { bytesOf, dialTls, msgpackText, provoke, rawMessage } from './harness/dialer.ts'
 import { helloOf, requestOf, runInProcess } from './harness/in-process-run.ts'
@@ -246,6 +247,16 @@ describe('a server that breaks the rules of the conversation', () => {
       code: 'message-out-of-turn',
       after: 2,
       bytes: () => bytesOf({ type: 'archive-name', name: 'x' }),
+    },
+    {
+      name: 'a request that says how long to wait, and how many threads to use',
+      code: 'message-malformed',
+      after: 2,
+      bytes: () => {
+        const { type: _, ...fields } = request()
+        const packr = new Packr({ useRecords: false, variableMapSize: true })
+        return rawMessage(5, packr.pack({ ...fields, timeoutMs: 86_400_000, threads: 1000 }))
+      },
     },
     {
       name: 'a request without paths',
