@@ -14,6 +14,7 @@ import { compareTrees, readTree, type Tree } from '../test/harness/compare-trees
 import { shownDifferences } from '../test/harness/fidelity.ts'
 import { Program } from '../test/harness/program.ts'
 import { readRun, Site } from '../test/harness/site.ts'
+import { makeDebian } from './debian.ts'
 
 const checkout = join(import.meta.dirname, '..')
 const patienceMs = 10 * 60_000
@@ -42,12 +43,7 @@ function prepareRoot(work: string): string {
   if (options.root !== undefined) return realpathSync(resolve(options.root))
   const root = join(work, 'debian')
   say('== debootstrap: a small Debian')
-  const made = spawnSync('debootstrap', ['--variant=minbase', 'stable', root], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  })
-  if (made.error !== undefined)
-    throw new Error('debootstrap is not installed; name a root folder with --root')
-  if (made.status !== 0) throw new Error(`debootstrap ended with ${made.status}; is a mirror reachable?`)
+  makeDebian(root)
   return root
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { rmSync, utimesSync } from 'node:fs'
+import { chmodSync, rmSync, symlinkSync, utimesSync } from 'node:fs'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
 import { describeProblem } from '../src/errors.ts'
@@ -152,6 +152,22 @@ test('a password that cannot be had is a problem of its host only', async () => 
   )
   assert.match(problems[2]!.expected, /chmod 600/)
   assert.match(problems[3]!.expected, /NOT_SET/)
+})
+
+test('a password is read through a link only where nobody else could have put it there', async () => {
+  using home = new HomeFolder()
+  home.write('secrets/a', 'that of a', 0o600)
+  home.write('links/none', '')
+  symlinkSync('../secrets/a', home.at('links/b'))
+  home.writeHost('b', "{ address: 'h', password: { file: '../links/b' }, paths: ['/'] }")
+  assert.deepEqual((await home.load()).problems, [])
+  chmodSync(home.at('links'), 0o777)
+  const { hosts, problems } = await home.load()
+  assert.deepEqual(hosts, [])
+  assert.deepEqual(
+    problems.map(({ file }) => file),
+    [home.at('links')],
+  )
 })
 
 test('a password appears in no problem and in no printed host', async () => {

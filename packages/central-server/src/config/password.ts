@@ -4,7 +4,7 @@ import { passwordCharsMax } from '@central-backup/protocol'
 import * as z from 'zod'
 import type { Problem } from '../errors.ts'
 import { Secret } from './secret.ts'
-import { findSecrecyProblems } from './trust.ts'
+import { findFolderProblems, findSecrecyProblems } from './trust.ts'
 
 /** Where the password of a host comes from: here, a file, or a variable of the environment. */
 export type PasswordSource = string | { file: string } | { env: string }
@@ -50,6 +50,9 @@ function readPasswordFile(
   try {
     const real = realpathSync(file)
     const problems = findSecrecyProblems(real, uid)
+    // Who can put a link there could have the password of another host sent to his own.
+    const folder = realpathSync(dirname(file))
+    if (folder !== dirname(real)) problems.push(...findFolderProblems(folder, uid))
     if (problems.length > 0) return { problems }
     return checkPassword(readFileSync(real, 'utf8').replace(/\r?\n$/, ''), file, null)
   } catch (error) {
