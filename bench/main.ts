@@ -1,8 +1,8 @@
 /** `npm run bench`: see options.ts for what it takes. Ends with 0 whether goals are reached or not. */
-import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
-import { dirname, join, relative, resolve } from 'node:path'
+import { dirname, relative, resolve } from 'node:path'
+import { programFile } from '../scripts/built-programs.ts'
 import { runBench } from './bench.ts'
 import { replaceFigures } from './document.ts'
 import { drawGrowth, measureGrowth } from './growth.ts'
@@ -41,16 +41,10 @@ function untilInterrupted(): AbortSignal {
 }
 
 /** Our programs as they are installed: JavaScript, with the packages of ours inside. The others are those of the checkout. */
-function buildPrograms(fromSources: boolean): Programs {
-  if (!fromSources) {
-    say('building our programs')
-    const build = [join(checkout, 'scripts/build.ts')]
-    execFileSync(process.execPath, build, { cwd: checkout, stdio: ['ignore', 'ignore', 'inherit'] })
-  }
-  const folder = join(checkout, fromSources ? 'packages' : 'dist')
+function findPrograms(fromSources: boolean): Programs {
   return {
-    server: join(folder, 'central-server/bin/backup-server.js'),
-    agent: join(folder, 'host-agent/bin/backup-host.js'),
+    server: programFile('central-server', fromSources),
+    agent: programFile('host-agent', fromSources),
   }
 }
 
@@ -62,7 +56,7 @@ function publish(options: Options, mark: string, figures: object, text: string):
 }
 
 async function main(options: Options, signal: AbortSignal): Promise<void> {
-  const programs = buildPrograms(options.fromSources)
+  const programs = findPrograms(options.fromSources)
   const given = { ...options, checkout, programs }
   if (options.command === 'growth') {
     const growth = await measureGrowth(given, signal, say)

@@ -28,7 +28,7 @@ class TemporaryFolder implements Disposable {
 }
 
 function startBench(folder: string, ...args: string[]): Program {
-  const small = ['--sources', '--scale', '0.002', '--rounds', '1', '--dir', folder]
+  const small = ['--scale', '0.002', '--rounds', '1', '--dir', folder]
   return new Program([process.execPath, main, ...small, ...args])
 }
 

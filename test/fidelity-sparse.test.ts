@@ -4,7 +4,7 @@ import { chmodSync, closeSync, mkdirSync, openSync, readSync, rmSync, statSync, 
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { lacksHoles, makeSparse, type Region, regionsOf } from '../packages/archive/test/holes.ts'
-import { programFile } from './harness/built-programs.ts'
+import { programFile } from '../scripts/built-programs.ts'
 import { Mount } from './harness/mount.ts'
 import { runCommand } from './harness/program.ts'
 import { type HostEnd, Site } from './harness/site.ts'

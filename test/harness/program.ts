@@ -1,7 +1,7 @@
 /** The real programs as child processes: started, followed by what they print, and never left behind. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { StringDecoder } from 'node:string_decoder'
-import { compileCache, programFile } from './built-programs.ts'
+import { compileCache, programFile } from '../../scripts/built-programs.ts'
 
 /** How long a test waits for anything that should happen soon. Not a pause: it only ends a test that hangs. */
 export const patienceMs = 60_000

@@ -1,6 +1,6 @@
 /**
- * The programs as `npm run build` makes them, so that tests drive what is installed, which also starts in a third of the
- * time. They are made when a test first asks for them, once for each state of the sources, and shared by all processes.
+ * The programs as `npm run build` makes them, for tests and measurements of what is installed, which also starts in a third
+ * of the time. They are made when first asked for, once for each state of the sources, and shared by all processes.
  */
 import { createHash } from 'node:crypto'
 import {
@@ -18,9 +18,9 @@ import {
   utimesSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { bundleProgram, type ProgramName } from '../../scripts/bundle.ts'
+import { bundleProgram, type ProgramName } from './bundle.ts'
 
-const checkout = join(import.meta.dirname, '..', '..')
+const checkout = join(import.meta.dirname, '..')
 
 /** Below `node_modules`, where the packages that are not in the bundles are found. */
 const cache = join(checkout, 'node_modules', '.cache', 'built-programs')
@@ -32,19 +32,18 @@ const programs = { 'central-server': 'backup-server.js', 'host-agent': 'backup-h
 
 let built: string | undefined
 
-/**
- * Path of the JavaScript file that starts a program. With `CENTRAL_BACKUP_PROGRAMS=sources` that is the one of the
- * sources, so that stack traces say where in them.
- */
-export function programFile(program: ProgramName): string {
-  const fromSources = process.env.CENTRAL_BACKUP_PROGRAMS === 'sources'
+/** Whether `CENTRAL_BACKUP_PROGRAMS=sources` is set: stack traces say where in the sources then. */
+const wantsSources = process.env.CENTRAL_BACKUP_PROGRAMS === 'sources'
+
+/** Path of the JavaScript file that starts a program. */
+export function programFile(program: ProgramName, fromSources = wantsSources): string {
   const folder = fromSources ? join(checkout, 'packages') : builtPrograms()
   return join(folder, program, 'bin', programs[program])
 }
 
 /** For `NODE_COMPILE_CACHE`: where Node keeps what it made of the programs, which halves the time once more. */
 export function compileCache(): string {
-  return join(builtPrograms(), 'compiled')
+  return wantsSources ? join(cache, 'sources') : join(builtPrograms(), 'compiled')
 }
 
 function builtPrograms(): string {
