@@ -400,6 +400,31 @@ export function prepareStatements(database: Database.Database) {
     archiveOfRun: database
       .prepare<[run: number], string>('SELECT archive FROM main.runs NOT INDEXED WHERE id = ?')
       .pluck(),
+    generationsOfHost: database
+      .prepare<[host: string], number>(
+        `SELECT DISTINCT generation FROM runs JOIN hosts ON hosts.id = host_id
+         WHERE hosts.name = ? AND generation IS NOT NULL`,
+      )
+      .pluck(),
+    /** What rows of versions take, nearly: some hundred bytes, and what has no fixed length. */
+    versionsBytes: database
+      .prepare<[KeyRange], number>(
+        `SELECT COALESCE(SUM(120 + length(path) + COALESCE(length(target), 0) + COALESCE(length(xattrs), 0)
+           + COALESCE(length(content_pieces), 0)), 0) FROM versions WHERE ${inRange}`,
+      )
+      .pluck(),
+    /** As `versionsBytes`, of the runs of a host. */
+    runsBytes: database
+      .prepare<[host: string], number>(
+        `SELECT COALESCE(SUM(400 + length(warnings) + length(counts) + COALESCE(length(error_message), 0)), 0)
+         FROM runs JOIN hosts ON hosts.id = host_id WHERE hosts.name = ?`,
+      )
+      .pluck(),
+    countOwners: database.prepare<[], number>('SELECT COUNT(*) FROM owners').pluck(),
+    countLeases: database.prepare<[], number>('SELECT COUNT(*) FROM leases').pluck(),
+    deleteUnusedOwners: database.prepare<[]>(
+      'DELETE FROM owners WHERE id NOT IN (SELECT DISTINCT owner_id FROM versions)',
+    ),
     /** The version that begins in a run. */
     versionFrom: database.prepare<[{ generation: number; run: number; path: Buffer }], VersionRow>(
       `SELECT * FROM versions WHERE generation = :generation AND path = :path AND first_run = :run`,

@@ -1,4 +1,5 @@
 import type { Catalog, Run } from '../catalog/catalog.ts'
+import { forgetUnusedOwners } from '../catalog/catalog-bytes.ts'
 import { takeLease } from '../catalog/lease.ts'
 import { findReader } from '../catalog/read-lease.ts'
 import { forgetFailures, forgetUnneededRuns, oldFailures, purgeRemoved } from '../catalog/remove-run.ts'
@@ -98,6 +99,7 @@ export async function applyPrune(context: PruneContext, plan: PrunePlan): Promis
     await moveToTrash(repository, plan.host, archive, now())
   }
   const emptied = await emptyTrash(repository, plan.host, settings.trashMs, now())
+  forgetUnusedOwners(catalog)
   const repacks = await repackArchives(repackContext, plan.host, { removedBeforeMs, keptGenerations })
   return { emptied, ...repacks, putOff: null }
 }

@@ -1,3 +1,4 @@
+import { catalogBytes } from '../catalog/catalog-bytes.ts'
 import type { Host } from '../config/hosts.ts'
 import { LimitError } from '../errors.ts'
 import type { ArchiveSink } from '../session/receive-run.ts'
@@ -10,14 +11,14 @@ import type { ServerContext } from './server-context.ts'
 const lookBytes = 16 * 1024 * 1024
 const lookMs = 2000
 
-type RoomContext = Pick<ServerContext, 'repository' | 'settings' | 'now'>
+type RoomContext = Pick<ServerContext, 'catalog' | 'repository' | 'settings' | 'now'>
 
 /** The room that a run of a host has: what its quota leaves, and what the disk has. */
 export class Room {
   readonly #folder: string
   readonly #minFree: FreeSpace
   readonly #host: Host
-  /** What the host has in the repository, this run aside. */
+  /** What the host has in the repository and in the catalog, this run aside. */
   readonly #usedBytes: number
 
   private constructor(folder: string, minFree: FreeSpace, host: Host, usedBytes: number) {
@@ -41,9 +42,12 @@ export class Room {
     }
   }
 
-  static async #measureNow({ repository, settings }: RoomContext, host: Host): Promise<Room> {
+  static async #measureNow({ catalog, repository, settings }: RoomContext, host: Host): Promise<Room> {
     await requireFreeSpace(repository.folder, settings.minFree)
-    const usedBytes = host.maxHostBytes === null ? 0 : await hostBytes(repository, host.name)
+    const usedBytes =
+      host.maxHostBytes === null
+        ? 0
+        : (await hostBytes(repository, host.name)) + (await catalogBytes(catalog, host.name))
     const room = new Room(repository.folder, settings.minFree, host, usedBytes)
     room.#requireQuota(1)
     return room
@@ -82,7 +86,7 @@ export class Room {
     if (maxHostBytes !== null && this.#usedBytes + archiveBytes > maxHostBytes) {
       throw new LimitError(
         'quota-exceeded',
-        `the archives of ${name} would take more than the ${maxHostBytes} bytes that it may have, the trash included`,
+        `the archives of ${name} would take more than the ${maxHostBytes} bytes that it may have, the trash and its part of the catalog included`,
         {
           hint: 'See `backup-server list`, give it rules of retention, or raise `maxHostBytes` in the host module or `defaults`.',
         },
