@@ -16,7 +16,7 @@ import { delimiter, dirname, join, resolve } from 'node:path'
 import { compareTrees, readTree } from '../test/harness/compare-trees.ts'
 import { makeFeatures, releaseFeatures } from '../test/harness/features.ts'
 import { shownDifferences } from '../test/harness/fidelity.ts'
-import { readRun } from '../test/harness/site.ts'
+import { lacksProgram, readRun } from '../test/harness/site.ts'
 import { Machine, makeDebian } from './debian.ts'
 import { readOptions } from './options.ts'
 
@@ -358,6 +358,14 @@ async function hooksAtWork(machine: Machine): Promise<number> {
 
 async function main(): Promise<number> {
   if (process.geteuid!() !== 0) throw new Error('only root can boot a machine')
+  for (const program of [
+    'systemd-nspawn',
+    'nsenter',
+    ...(options.root === undefined ? ['debootstrap'] : []),
+  ]) {
+    const lacks = await lacksProgram(program)
+    if (lacks) throw new Error(`${lacks}; on Debian: apt-get install systemd-container debootstrap`)
+  }
   const work = mkdtempSync(join(tmpdir(), 'central-backup-units-'))
   try {
     const root = prepareRoot(work)
