@@ -1,7 +1,5 @@
 /** Runs over lines as they are far away: slow, with losses, reset by what is between, and half open. */
 import assert from 'node:assert/strict'
-import { statSync } from 'node:fs'
-import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { Line, lacksLine } from './harness/line.ts'
 import { patienceMs } from './harness/program.ts'
@@ -53,11 +51,10 @@ class Scene implements AsyncDisposable {
   }
 }
 
-/** Resolves once `look` is true. Node has nothing that tells of bytes that arrive in a file. */
-async function comesTrue(look: () => boolean): Promise<void> {
-  for (const deadlineMs = performance.now() + patienceMs; !look(); )
+/** Resolves once `look` is true. */
+async function comesTrue(look: () => Promise<boolean>): Promise<void> {
+  for (const deadlineMs = performance.now() + patienceMs; !(await look()); )
     if (performance.now() > deadlineMs) throw new Error('it never came true')
-    else await new Promise((resolve) => setTimeout(resolve, 20))
 }
 
 describe('a line', { concurrency: 1, skip }, () => {
@@ -106,7 +103,7 @@ describe('a line', { concurrency: 1, skip }, () => {
     const { site, host, line } = scene
     await line.limitTo('8mbit')
     const lost = scene.start()
-    await comesTrue(() => site.partials('web1').some((name) => sizeOf(scene, name) > 1 << 20))
+    await comesTrue(async () => (await sentBy(scene)) > 1 << 20)
     const [, far] = new RegExp(`127\\.0\\.0\\.1:(\\d+) +127\\.0\\.0\\.1:${host.port}\\b`).exec(
       await line.run('ss -Htn state established'),
     )!
@@ -129,6 +126,8 @@ describe('a line', { concurrency: 1, skip }, () => {
   })
 })
 
-function sizeOf({ site }: Scene, name: string): number {
-  return statSync(join(site.repository, 'archives', 'web1', name)).size
+/** Bytes of an open session that the agent knows to have arrived. */
+async function sentBy({ line, host }: Scene): Promise<number> {
+  const told = await line.run(`ss -Htin state established 'sport = :${host.port}'`)
+  return Number(/bytes_acked:(\d+)/.exec(told)?.[1] ?? 0)
 }
