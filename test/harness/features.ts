@@ -520,11 +520,14 @@ export function folderOf(feature: Feature): string {
   return `${String(features.indexOf(feature)).padStart(2, '0')}-${feature.name.replaceAll(/[^a-z0-9]+/gi, '-').slice(0, 40)}`
 }
 
-/** Makes all features that the file system of `root` can have; why it cannot have the others is in `lacking`. */
-export async function makeFeatures(root: string): Promise<{ made: Made[]; lacking: Map<Feature, string> }> {
+/** Makes features that the file system of `root` can have; why it cannot have the others is in `lacking`. */
+export async function makeFeatures(
+  root: string,
+  chosen: readonly Feature[] = features,
+): Promise<{ made: Made[]; lacking: Map<Feature, string> }> {
   const made: Made[] = []
   const lacking = new Map<Feature, string>()
-  for (const feature of features) {
+  for (const feature of chosen) {
     const folder = folderOf(feature)
     mkdirSync(`${root}/${folder}`)
     try {
