@@ -47,6 +47,12 @@ test('the full archive, and the one that the next run builds on, stay', () => {
   assert.deepEqual(plan(chainOf('full', 'stub', 'stub')), ['2! < 1'])
 })
 
+test('an archive that was taken in without its base neither takes over another nor is taken over', () => {
+  const bridged = link(2, 'stub')
+  bridged.run.error = { code: 'base-missing', message: 'what it builds on is missing' }
+  assert.deepEqual(plan([link(0, 'full'), link(1, 'stub'), bridged, link(3, 'living')]), [])
+})
+
 test('for small stubs no large archive is copied, unless it is packed anew: the last of them takes over the others', () => {
   assert.deepEqual(plan(chainOf('full', 'stub', 'stub', 'stub', ['living', large], 'living')), ['3! < 1 2'])
   assert.deepEqual(plan(chainOf('full', 'stub', ['living', large], 'living')), [], 'one stays')

@@ -52,7 +52,8 @@ function settle(link: ChainLink, stubs: readonly ChainLink[]): RepackTask[] {
   const { run, removed, storedBytes, neededBytes, inPieces, refused } = link
   const isMostlyDead = storedBytes > 0 && neededBytes * 2 < storedBytes
   const shrinks = removed && !inPieces && !refused && isMostlyDead
-  const absorbs = refused ? [] : takenOver(link, stubs, shrinks)
+  // What stands before one that was taken in without its base is not what that builds on.
+  const absorbs = refused || isBridged(run) ? [] : takenOver(link, stubs, shrinks)
   const left = stubs.slice(0, stubs.length - absorbs.length)
   const tasks = left.length === 0 ? [] : settle(left.at(-1)!, left.slice(0, -1))
   if (!shrinks && absorbs.length === 0) return tasks
