@@ -1,6 +1,6 @@
 /** One row of a run is not what was written: what has nothing to do with it goes on, and says so. */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { Catalog } from '../src/catalog/catalog.ts'
 import { takeLease } from '../src/catalog/lease.ts'
@@ -179,4 +179,27 @@ test('only who asks for it gets a catalog without what is damaged, and it takes 
     assert.throws(() => takeLease(catalog, 'web1'), { code: 'catalog-damaged' })
     assert.throws(() => catalog.setPinned(1, true), { code: 'catalog-damaged' })
   })
+})
+
+test('where only an index of runs is damaged, all of them are there, and nothing is written', async () => {
+  using past = await PastRuns.create()
+  await past.add({ startedAtMs: day(1), kind: 'full', tree: { t: 'folder' } })
+  const { archive } = await past.add({ startedAtMs: day(2), tree: { 't/b': { content: '2' } } })
+  past.catalog.checkpoint()
+  past.catalog.close()
+  const file = past.repository.catalogFile
+  const whole = readFileSync(file)
+  const left: unknown[] = []
+  // The name stands in the row, and in the index.
+  for (let at = whole.indexOf(archive!.name); at >= 0; at = whole.indexOf(archive!.name, at + 1)) {
+    const damaged = Buffer.from(whole)
+    damaged[at + 9]! ^= 1
+    writeFileSync(file, damaged)
+    assert.throws(() => new Catalog(file), { code: 'catalog-damaged' })
+    using catalog = new Catalog(file, { toRead: true })
+    left.push(catalog.damage!.runs.map(({ id }) => id))
+    assert.equal(catalog.writable, false)
+    assert.equal(catalog.runs('web1').length + catalog.damage!.runs.length, 2)
+  }
+  assert.deepEqual(left.sort(), [[], [2]])
 })
