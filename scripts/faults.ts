@@ -54,7 +54,11 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 }
 
 async function strikeGroup({ work, kinds, left }: Group): Promise<void> {
-  await using scene = await makeScene(work, kinds[0]!)
+  await using scene = await makeScene(work, kinds[0]!).catch((error: Error) => {
+    if (!ending) throw error
+    return null
+  })
+  if (scene === null) return
   for (const kind of kinds) {
     const planned = left.get(kind) ?? plan(scene, work, kind)
     left.set(kind, planned)
@@ -64,8 +68,24 @@ async function strikeGroup({ work, kinds, left }: Group): Promise<void> {
   }
 }
 
+/** Does the work with nothing striking, for the steps that it takes. Where that does not come through, this is a finding, too. */
 async function plan(scene: Scene, work: Work, kind: FaultKind): Promise<Fault[]> {
-  const all = (await kind.plan(scene, work)).filter(({ name }) => name.includes(options.only))
+  const planned = await kind.plan(scene, work).catch((error: Error) => error)
+  if (planned instanceof Error) {
+    const faults = [planned.message.slice(0, 1500)]
+    tell({
+      work: work.name,
+      kind: kind.name,
+      fault: 'none',
+      hit: false,
+      failed: null,
+      exit: '',
+      ms: 0,
+      faults,
+    })
+    return []
+  }
+  const all = planned.filter(({ name }) => name.includes(options.only))
   const chosen = sample(all, count, new Random(seed))
   say(`${work.name}, ${kind.name}: ${chosen.length} of ${all.length}`)
   if (options.list) for (const { name } of all) say(`  ${name}`)
@@ -74,10 +94,15 @@ async function plan(scene: Scene, work: Work, kind: FaultKind): Promise<Fault[]>
 
 async function strike(scene: Scene, work: Work, kind: FaultKind, fault: Fault): Promise<void> {
   const one = await tryFault(scene, work, kind, fault)
+  // Who asks for the end strikes what is under way, too.
+  if (!ending || one.faults.length === 0) tell(one)
+}
+
+function tell(one: Tried): void {
   tried.push(one)
   if (options.json) process.stdout.write(`${JSON.stringify(one)}\n`)
   if (one.faults.length > 0)
-    say(`WRONG ${work.name}, ${kind.name}: ${one.fault} (exit ${one.exit})\n  ${one.faults.join('\n  ')}`)
+    say(`WRONG ${one.work}, ${one.kind}: ${one.fault} (exit ${one.exit})\n  ${one.faults.join('\n  ')}`)
 }
 
 /** The kinds of fault that this machine has, by work and by what they want all data to be on. */
