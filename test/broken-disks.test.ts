@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
 import { requireWholeArchives } from './harness/archives.ts'
 import { lacksMount, Mount } from './harness/mount.ts'
@@ -243,6 +243,17 @@ describe('a repository', { concurrency: 2 }, () => {
     assert.equal(run.ends.web1?.kind, 'full')
     assert.equal((await site.server('catalog', 'rebuild')).code, 0)
     await requireViews(site, 2)
+    // As if a run had broken off when all of its archive was there.
+    const partial = join(dirname(archive!), '2001-01-01T000000Z-full.tar.zst.partial')
+    copyFileSync(archive!, partial)
+    trace[trace.indexOf(archive!)] = partial
+    const inject = ['-e', `trace=${calls}`, '-e', `inject=${calls}:error=EIO`]
+    const again = readRun(
+      await site.startServer(['run', '--json'], { wrapper: [...trace, ...inject] }).endWithin(endMsMax),
+    )
+    assert.equal(again.code, 0, again.stdout + again.stderr)
+    assert.ok(existsSync(partial.replace('.partial', '.unreadable.partial')))
+    await requireViews(site, 3)
   })
 })
 

@@ -2,7 +2,7 @@ import { ArchiveError } from '@central-backup/archive'
 import { ingestArchive } from '../catalog/ingest-archive.ts'
 import type { Lease } from '../catalog/lease.ts'
 import { listAbsorbed } from '../storage/absorbed-archives.ts'
-import { archivePath, listArchives, setArchiveAside } from '../storage/archive-list.ts'
+import { archivePath, listArchives, type StoredPartial, setArchiveAside } from '../storage/archive-list.ts'
 import { finishPartial } from '../storage/broken-archive.ts'
 import { isBadSector, toStorageError } from '../storage/failure.ts'
 import { moveToTrash } from '../storage/trash.ts'
@@ -68,7 +68,13 @@ async function setTakenAside(
   archive: string,
   { code, message }: ArchiveError,
 ): Promise<void> {
-  const aside = await setArchiveAside(repository, host, archive, 'superseded', catalog.now())
+  const aside = await setArchiveAside(
+    repository,
+    host,
+    { archive, name: archive },
+    'superseded',
+    catalog.now(),
+  )
   log.error(
     { host, archive, code, aside },
     `${host}: ${message}. It is kept for 14 days as ${aside}; what it holds itself can be extracted with tar`,
@@ -88,7 +94,8 @@ async function discardAbsorbed(
   )
 }
 
-async function finishPartials({ repository, log, signal }: AdoptionContext, lease: Lease): Promise<void> {
+async function finishPartials(context: AdoptionContext, lease: Lease): Promise<void> {
+  const { repository, log, signal } = context
   const { host } = lease
   const { partials } = await listArchives(repository, host)
   for (const partial of partials) {
@@ -105,6 +112,9 @@ async function finishPartials({ repository, log, signal }: AdoptionContext, leas
       case 'set-aside':
         log.error(facts, `${host}: ${partial.name} is not of this host and run, and was set aside`)
         break
+      case 'unreadable':
+        await setUnreadableAside(context, host, partial)
+        break
       case 'busy':
         log.warn(
           facts,
@@ -112,4 +122,17 @@ async function finishPartials({ repository, log, signal }: AdoptionContext, leas
         )
     }
   }
+}
+
+/** The disk cannot give all of what came of a broken run: that costs what came, and does not keep the host from being backed up. */
+async function setUnreadableAside(
+  { catalog, repository, log }: AdoptionContext,
+  host: string,
+  { archive, name }: StoredPartial,
+): Promise<void> {
+  const aside = await setArchiveAside(repository, host, { archive, name }, 'unreadable', catalog.now())
+  log.error(
+    { host, archive, code: 'io-error', aside },
+    `${host}: the disk reported an error where it was to read ${name}, which a broken run has left (EIO; look at dmesg and smartctl). It is kept for 14 days as ${aside}; what came with it is sent anew`,
+  )
 }

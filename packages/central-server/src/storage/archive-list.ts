@@ -125,17 +125,17 @@ export async function removeArchives(
 }
 
 /**
- * Gives an archive that has no place among those of its host a name of its own, under which it stays for a time to be looked at.
- * Returns that name. The caller holds the host's lease.
+ * Gives an archive, or the partial file `name` of one, that has no place among those of its host a name of its own, under which it
+ * stays for a time to be looked at. Returns that name. The caller holds the host's lease.
  */
 export async function setArchiveAside(
   repository: Repository,
   host: string,
-  archive: string,
+  { archive, name }: { archive: string; name: string },
   reason: string,
   nowMs: number,
 ): Promise<string> {
-  const path = archivePath(repository, host, archive)
+  const path = join(hostFolder(repository, host), name)
   const aside = `${archive}.${reason}${partialSuffix}`
   await withStorageErrors(`set ${path} aside`, async () => {
     await utimes(path, nowMs / 1000, nowMs / 1000)
