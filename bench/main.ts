@@ -66,7 +66,7 @@ async function main(options: Options, signal: AbortSignal): Promise<void> {
     publish(options, 'growth', growth, formatGrowth(growth, plot))
   } else {
     const report = await runBench(given, signal, say)
-    publish(options, 'figures', report, formatReport(report))
+    publish(options, options.cold ? 'cold' : 'figures', report, formatReport(report))
   }
 }
 
