@@ -106,7 +106,8 @@ test('a bench that is interrupted ends its agents and removes its work', async (
     '--rounds',
     '100',
   )
-  await program.until(() => program.stderr.includes('full-small 1/100') || undefined, 'the first round')
+  // How many there are depends on how slow the warm-up was.
+  await program.until(() => /full-small 1\/\d+/.test(program.stderr) || undefined, 'the first round')
   assert.notDeepEqual(processesOf(folder.at('bench', 'work')), [])
   program.kill('SIGINT')
   const ended = await program.endWithin(patienceMs)

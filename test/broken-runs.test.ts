@@ -196,7 +196,7 @@ class Scene implements AsyncDisposable {
 /** What the server says of a run that the other side or the network broke. */
 function requireBroken(run: RunEnded, { stored = false, kept = false }: Point, codes: RegExp): void {
   const { outcome, error, archive, warningCount } = run.ends.web1!
-  const isStored = stored === 'perhaps' ? archive !== null : stored
+  const isStored = stored === 'perhaps' ? error === null : stored
   if (isStored) {
     assert.equal(outcome, 'complete', run.stdout)
     assert.equal(run.code, 0)
@@ -223,6 +223,11 @@ function requireBroken(run: RunEnded, { stored = false, kept = false }: Point, c
 function someOf(points: readonly Point[], first: number): Point[] {
   const all = process.env.CENTRAL_BACKUP_DEATHS === 'all'
   return points.filter((_, number) => all || number % 4 === first)
+}
+
+/** What a process has sent comes through although it is dead: at a late point, that may have been all. */
+function orStored(point: Point): Point {
+  return point.kept === true ? { ...point, stored: point.stored ?? 'perhaps' } : point
 }
 
 // The one that stalls only waits.
@@ -283,7 +288,7 @@ describe('a run', { concurrency: 4 }, () => {
     })
     after(() => scene?.[Symbol.asyncDispose]())
 
-    for (const point of someOf(points, 0)) {
+    for (const point of someOf(points, 0).map(orStored)) {
       test(`${point.name} has a reason, and the next succeeds`, async () => {
         const { agent } = scene.host
         const run = await scene.breakRun(point, 'none', () => agent.kill('SIGKILL'))
