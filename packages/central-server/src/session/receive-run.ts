@@ -107,7 +107,7 @@ export async function receiveRun(
   requested: RequestedRun,
   { sink, observer, baseline }: Reception,
 ): Promise<ReceivedRun> {
-  const memory = new PayloadMemory()
+  using memory = new PayloadMemory()
   channel.receiveInto(memory)
   const receiver = new RunReceiver(requested, { sink, observer, memory })
   let source = baseline
