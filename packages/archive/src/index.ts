@@ -25,7 +25,7 @@ export {
 export type { IndexKind } from './index-row.ts'
 export * from './limits.ts'
 export { MemberCheck } from './member-check.ts'
-export { exitNow, releaseFreeMemory } from './native/libc.ts'
+export { exitNow, keepLargeMemoryApart, releaseFreeMemory } from './native/libc.ts'
 export { holdsNoData, type Mount, MountTable, whyNotEntered } from './native/mounts.ts'
 export { CompressorPool } from './pack/compressor-pool.ts'
 export { checkExcludePattern } from './pack/exclude-pattern.ts'

@@ -1,7 +1,7 @@
 import { constants, setPriority } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Server } from 'node:tls'
-import { CompressorPool, exitNow, releaseFreeMemory } from '@central-backup/archive'
+import { CompressorPool, exitNow, keepLargeMemoryApart, releaseFreeMemory } from '@central-backup/archive'
 import { createListener, ProtocolError, replaceCredentials } from '@central-backup/protocol'
 import type { Agent } from './agent.ts'
 import type { HostCertificates } from './certificates/read.ts'
@@ -29,6 +29,7 @@ const hooksClosingMsMax = 75_000
  * Throws where it cannot listen. Resolves when all sessions have ended.
  */
 export async function serve(settings: AgentSettings): Promise<void> {
+  keepLargeMemoryApart()
   const agentLog = openLog(settings)
   const { log } = agentLog
   const closing = new AbortController()

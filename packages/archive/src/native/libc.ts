@@ -312,8 +312,10 @@ export function releasePages(buffer: Buffer): void {
 }
 
 let nativeTrim: ((keptBytes: number) => number) | null = null
+let nativeMallopt: ((parameter: number, value: number) => number) | null = null
 try {
   nativeTrim = libc.func('int malloc_trim(size_t)')
+  nativeMallopt = libc.func('int mallopt(int, int)')
 } catch {
   // C libraries other than that of GNU do not have it.
 }
@@ -324,6 +326,19 @@ try {
  */
 export function releaseFreeMemory(): void {
   nativeTrim?.(0)
+}
+
+/** From malloc.h of the GNU C library, and what it begins with. */
+const M_MMAP_THRESHOLD = -3
+const mmapThresholdBytes = 128 * 1024
+
+/**
+ * Has large pieces of memory go back to the kernel when they are freed, always. Else the GNU C library, once it has freed one of up
+ * to 32 MiB, takes all of that size and below from where they leave holes: one login by argon2 is enough. For the start of a
+ * process that lives on.
+ */
+export function keepLargeMemoryApart(): void {
+  nativeMallopt?.(M_MMAP_THRESHOLD, mmapThresholdBytes)
 }
 
 /** Ends the process at once, as Node cannot while one of its threads hangs in the kernel: it would wait for that. */
