@@ -194,7 +194,10 @@ export function parseListenAddress(text: string): ListenAddress | null {
  * string format), with at most 1 GiB, 16 passes and 16 lanes.
  */
 export function isPasswordHash(text: string): boolean {
-  const match = /^\$argon2id\$v=19\$([a-z0-9=,]+)\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$/.exec(text)
+  const match =
+    /^\$argon2id\$v=19\$([mtp]=\d+,[mtp]=\d+,[mtp]=\d+)\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$/.exec(
+      text,
+    )
   if (match === null) return false
   const within = (name: string, minimum: number, maximum: number) => {
     const value = Number(new RegExp(`(?:^|,)${name}=(\\d+)(?:,|$)`).exec(match[1]!)?.[1])

@@ -51,7 +51,7 @@ export function decodeMessage(type: MessageType, payload: Buffer): Message {
   if (!checked.success) {
     throw new ProtocolError(
       'message-malformed',
-      `a message ${type} is not valid: ${problemsOf(checked.error)}`,
+      plainText(`a message ${type} is not valid: ${problemsOf(checked.error)}`),
     )
   }
   return { type, ...checked.data } as Message

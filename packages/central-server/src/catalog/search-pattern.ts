@@ -49,9 +49,9 @@ function extendedGlobSource(pattern: string): string {
   }
 }
 
-/** What stands between the wildcards, in order; nothing of a pattern that also has alternatives or escapes. */
+/** What stands between the wildcards, in order; nothing of a pattern that also has alternatives or escapes, or odd brackets. */
 function literalsOf(pattern: string): string[] {
-  if (/[\\{}()|+@!"']/.test(pattern)) return []
+  if (/[\\{}()|+@!"']|\[\^?\]|\[[^\]]*$/.test(pattern)) return []
   return pattern.split(/[*?]+|\[[^\]]*\]?/)
 }
 

@@ -17,7 +17,7 @@ const unitBytes = new Map([
  * as with dd. Returns bytes, or `null` where the text is no size, or one that no file has.
  */
 export function parseSize(text: string): number | null {
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*$/i.exec(text)
+  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim())
   const factor = match === null ? undefined : unitBytes.get(match[2]!.toLowerCase())
   if (match === null || factor === undefined) return null
   const bytes = Math.round(Number(match[1]) * factor)
