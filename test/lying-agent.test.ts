@@ -713,6 +713,17 @@ const incrementalLies: Lie[] = [
     code: 'message-malformed',
   },
   {
+    name: 'that a path is gone with the folder above it, and once more',
+    script: sends((pack) => {
+      const encoder = new IndexBatchEncoder(pack.header)
+      for (const path of ['srv', 'srv/a']) encoder.addGone({ path: bytes(path), reason: 'deleted' })
+      encoder.reach(0)
+      return [{ type: 'entries', payload: indexFrame(encoder.take(pack.end)) }]
+    }),
+    code: 'message-malformed',
+    says: /named again/,
+  },
+  {
     name: 'a failure',
     script: sends((pack) => messagesOf({ ...pack, end: { ...pack.end, outcome: 'failed' } })),
     code: 'source-failed',

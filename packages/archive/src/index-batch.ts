@@ -20,7 +20,7 @@ import {
 import { type IndexKind, readRow, rowBytesMax, writeRow } from './index-row.ts'
 import { batchArchivesMax, indexBatchBytesMax, tarBytesMax } from './limits.ts'
 import { MsgpackReader, MsgpackWriter } from './msgpack.ts'
-import { type BytePath, comparePaths, isSafePath, pathBytesMax, quotePath } from './path.ts'
+import { type BytePath, comparePaths, isSafePath, isWithin, pathBytesMax, quotePath } from './path.ts'
 
 /** The index of an archive comes in batches: msgpack, at most `indexBatchBytesMax` each, entries in path order. */
 export interface IndexBatch {
@@ -314,12 +314,14 @@ function readGone(reader: MsgpackReader): Gone[] {
 
 /**
  * Checks that batches, each of which `decodeIndexBatch` has taken, make one index together: the header in the first
- * and the end in the last, paths that ascend from each to the next, and nothing gone where nothing stood before.
+ * and the end in the last, paths that ascend from each to the next, and nothing gone where nothing stood before. What is
+ * gone ends all below it, which is some work: so it is named once, but in an archive that has taken over others.
  */
 export class IndexSequence {
   #batches = 0
   #ended = false
   #full = false
+  #mayGoAgain = false
   #last = '' as BytePath
   #lastGone = '' as BytePath
 
@@ -329,6 +331,7 @@ export class IndexSequence {
       throw outOfTurn(this.#batches === 0 ? 'it begins without a header' : 'a header stands in its middle')
     }
     this.#full ||= batch.header?.kind === 'full'
+    this.#mayGoAgain ||= batch.header != null && batch.header.repack !== null
     if (this.#full && batch.gone.length > 0) throw outOfTurn('it is of a full run, and names what is gone')
     const first = batch.entries[0]
     if (first !== undefined && comparePaths(first.path, this.#last) <= 0) {
@@ -339,7 +342,11 @@ export class IndexSequence {
     if (firstGone !== undefined && comparePaths(firstGone.path, this.#lastGone) <= 0) {
       throw outOfOrder(firstGone.path, this.#lastGone)
     }
-    this.#lastGone = batch.gone.at(-1)?.path ?? this.#lastGone
+    for (const { path } of batch.gone) {
+      if (!this.#mayGoAgain && this.#lastGone !== '' && isWithin(path, this.#lastGone))
+        throw outOfTurn(`${quotePath(path)} is gone with ${quotePath(this.#lastGone)}, and named again`)
+      this.#lastGone = path
+    }
     this.#ended = batch.end !== null
     this.#batches++
   }

@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { Packr } from 'msgpackr'
 import {
   ArchiveError,
+  type ArchiveHeader,
   type BytePath,
   batchArchivesMax,
   bufferFromBytePath,
@@ -575,6 +576,30 @@ test('paths that are gone ascend on their own, and in an incremental index only'
     code(() => new IndexSequence().accept({ ...batch([], ['y']), header })),
     'index-invalid',
   )
+})
+
+test('what is gone with the folder above it is not named again, but where other archives were taken over', () => {
+  const batch = (...gone: string[]): IndexBatch => ({
+    header: null,
+    entries: [],
+    gone: gone.map((path) => ({ path: bytes(path), reason: 'deleted' })),
+    membersEnd: null,
+    end: null,
+  })
+  const sequenceOf = (header: ArchiveHeader) => {
+    const sequence = new IndexSequence()
+    sequence.accept({ ...batch('a/b', 'a/bc'), header })
+    return sequence
+  }
+  for (const again of [['d', 'd/e'], ['a/bc/d'], ['d', 'd/e/f', 'd/e/g']]) {
+    const accepted = code(() => sequenceOf(incremental).accept(batch(...again)))
+    assert.equal(accepted, 'index-invalid', again.join(' '))
+    const merged = { ...incremental, repack: { kept: [], absorbed: [] } }
+    assert.equal(
+      code(() => sequenceOf(merged).accept(batch(...again))),
+      'none',
+    )
+  }
 })
 
 test('a batch that is full of paths that are gone says so, and has room for the longest of all', () => {

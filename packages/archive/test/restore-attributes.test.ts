@@ -50,6 +50,14 @@ const acl = aclValue([
   ['other', 0],
 ])
 
+const closedToGroup = aclValue([
+  ['owner', 6],
+  ['user', 6, 1234],
+  ['owning-group', 0],
+  ['mask', 6],
+  ['other', 0],
+])
+
 /** A tree, its archive, and a folder to restore it into. */
 class Scene extends TemporaryFolder {
   entries: Entry[] = []
@@ -148,6 +156,48 @@ test('ACLs, set-id bits and capabilities come back with an owner who is not root
     assert.equal(statSync(scene.restored(name)).mode, statSync(scene.source(name)).mode, name)
   }
   assert.equal(statSync(scene.restored('program')).mode & 0o7777, 0o6670)
+})
+
+test('at no time may the group do more than an ACL lets it in the end, nor who is named in another one', async (t) => {
+  if (lacks !== false) return t.skip(lacks)
+  if (spawnSync('strace', ['-V']).error !== undefined) return t.skip('strace is not installed')
+  using scene = new Scene()
+  mkdirSync(scene.source('folder'))
+  for (const name of ['listed', 'plain', 'folder/listed', 'folder/plain']) {
+    writeFileSync(scene.source(name), 'content', { mode: 0o600 })
+    chmodSync(scene.source(name), 0o660)
+    // The group may do nothing with it, though the mode says so: it is the most that user 1234 may do.
+    if (name.endsWith('listed')) writeXattr(scene.source(name), 'system.posix_acl_access', closedToGroup)
+  }
+  await scene.pack()
+  // What is made in the target lets user 1234 do what its mode lets the group.
+  writeXattr(scene.at('target'), 'system.posix_acl_default', acl)
+  const script = join(import.meta.dirname, 'restore-as.ts')
+  const { stdout, stderr } = spawnSync(
+    'strace',
+    [
+      ...['-f', '-qq', '-e', 'trace=fchmod,chmod,fsetxattr,setxattr,fremovexattr,removexattr'],
+      ...[process.execPath, script, scene.at(archiveName), scene.at('target')],
+    ],
+    { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 },
+  )
+  assert.equal((JSON.parse(stdout) as RestoreReport).failed.count, 0)
+  const calls = stderr
+    .split('\n')
+    .map((line) => /(f?(?:chmod|setxattr|removexattr))\((?:.*, 0(\d+)\)|.*"(system[^"]*)")/.exec(line))
+    .filter((found) => found !== null)
+    .map(([, call, mode, name]) => `${call} ${mode ?? name}`)
+  const files = calls.join('\n').split('fchmod 600\n').slice(1)
+  assert.equal(files.length, 4)
+  for (const file of files) {
+    const [next, after] = file.split('\n')
+    if (next === 'fremovexattr system.posix_acl_access') assert.equal(after, 'fchmod 660')
+    else assert.equal(next, 'fsetxattr system.posix_acl_access')
+  }
+  for (const name of ['listed', 'plain', 'folder/listed', 'folder/plain']) {
+    assert.deepEqual(readXattrs(scene.restored(name)), readXattrs(scene.source(name)), name)
+    assert.equal(statSync(scene.restored(name)).mode & 0o777, 0o660, name)
+  }
 })
 
 test('inode flags come back, those that seal an object after all else', { skip: lacks }, async () => {

@@ -10,6 +10,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -253,6 +254,40 @@ test('a tree deeper than descriptors, with paths longer than the kernel takes, c
   assert.equal(again.equal, members.length)
   // The folder's own cleaning cannot take such paths.
   execFileSync('rm', ['-rf', folder.path])
+})
+
+test('a special file of somebody else that takes the place of a new one gets no attributes', async (t) => {
+  if (!isRoot) return t.skip('needs root')
+  if (spawnSync('strace', ['-V']).error !== undefined) return t.skip('strace is not installed')
+  using folder = new TemporaryFolder()
+  const { target } = site(folder)
+  const [source, victim] = [folder.at('source'), folder.at('victim')]
+  mkdirSync(source)
+  spawnSync('mkfifo', ['-m', '0600', victim])
+  spawnSync('mkfifo', ['-m', '0666', `${source}/fifo`])
+  chownSync(`${source}/fifo`, 1000, 1000)
+  const entries = await packTree(source, folder.at(archiveName))
+  assert.equal(entries.at(-1)!.type, 'fifo')
+  const script = join(import.meta.dirname, 'restore-as.ts')
+  const traced = ['-f', '-qq', '-o', '/dev/null', '-e', 'trace=mknodat', '-e', 'inject=mknodat:delay_exit=1s']
+  const child = spawn('strace', [...traced, process.execPath, script, folder.at(archiveName), target], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  const ended = once(child, 'exit')
+  const restored = join(target, source)
+  const temporary = /^\.central-backup-restore-/
+  let planted = ''
+  while (planted === '' && child.exitCode === null) {
+    const names = existsSync(restored) ? readdirSync(restored) : []
+    planted = names.find((one) => temporary.test(one)) ?? ''
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  rmSync(`${restored}/${planted}`)
+  linkSync(victim, `${restored}/${planted}`)
+  await ended
+  assert.ok(temporary.test(planted))
+  const { mode, uid } = lstatSync(victim)
+  assert.deepEqual([mode & 0o777, uid], [0o600, 0])
 })
 
 test('names that a file system cannot hold are reported, and all else comes back', async () => {

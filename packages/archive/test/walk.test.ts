@@ -10,6 +10,7 @@ import {
   pathBytesMax,
   type Root,
 } from '../src/index.ts'
+import { sortOnce } from '../src/native/libc.ts'
 import { DeadMount } from './dead-mount.ts'
 import { DeepFolder, listTree, PackingFolder, withoutRights } from './packing-folder.ts'
 import { namesIn, walkAll } from './walk-all.ts'
@@ -47,6 +48,17 @@ test('any tree comes in the order of comparePaths, and whole', () => {
       assert.deepEqual(problems, [])
     }),
     { numRuns: 40, endOnFailure: true },
+  )
+})
+
+test('a name that a folder tells twice, as it was made anew meanwhile, comes once', () => {
+  const listed = ['b', 'a', 'c', 'b', 'a', 'a', 'ab'] as BytePath[]
+  assert.deepEqual(sortOnce(listed), ['a', 'ab', 'b', 'c'])
+  fc.assert(
+    fc.property(fc.array(name), (listed) => {
+      const expected = [...new Set(listed.map(bytesFromText))].sort()
+      assert.deepEqual(sortOnce(listed.map(bytesFromText)), expected)
+    }),
   )
 })
 

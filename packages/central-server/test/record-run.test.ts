@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Entry, type Gone, textFromBytes } from '@central-backup/archive'
-import { bytes } from '../../archive/test/sample.ts'
+import { bytes, entry } from '../../archive/test/sample.ts'
 import type { RunResult } from '../src/catalog/catalog.ts'
 import { endInterruptedRuns, type Lease, takeLease } from '../src/catalog/lease.ts'
 import { purgeRun, RunRecorder } from '../src/catalog/record-run.ts'
+import { rememberedMax } from '../src/catalog/references.ts'
 import { pathOfSortKey } from '../src/catalog/version-row.ts'
 import { standingEntries } from '../src/catalog/versions.ts'
 import { day, PastRuns, packMembers, type Tree } from './past-run.ts'
@@ -140,6 +141,31 @@ test('a path that is gone and was never there changes nothing', async () => {
   const before = wholeTable(past)
   await past.add({ startedAtMs: day(2), gone: ['nowhere', 't/a/x/below a file'] })
   assert.deepEqual(wholeTable(past), before)
+})
+
+test('owners without end take no more memory than some, and each comes back as it was', async () => {
+  using past = await PastRuns.create()
+  using lease = takeLease(past.catalog, 'web1')
+  const startedAtMs = day(1)
+  const id = past.catalog.beginRun({
+    ...{ host: 'web1', kind: 'full', generation: null, leaseToken: lease.token, startedAtMs },
+  })
+  const recorder = new RunRecorder(past.catalog, id)
+  const owned = (number: number) => {
+    const name = String(number).padStart(6, '0')
+    return entry(name, { type: 'fifo', user: bytes(`user ${name}`), group: bytes(`group ${name}`) })
+  }
+  const entries = Array.from({ length: rememberedMax + 10 }, (_, number) => owned(number))
+  recorder.add(entries, [])
+  // One that was remembered, and is no more.
+  recorder.add([{ ...owned(0), path: bytes('z') }], [])
+  past.catalog.finishRun(id, { ...failed, kind: 'full' })
+  const found = [...standingEntries(past.catalog, past.catalog.run(id)!, { order: 'path' })]
+  assert.equal(found.length, entries.length + 1)
+  for (const { path, user, group } of found) {
+    const name = path === 'z' ? '000000' : path
+    assert.deepEqual([user, group], [`user ${name}`, `group ${name}`])
+  }
 })
 
 test('a full run begins a generation, and touches none before it', async () => {

@@ -264,7 +264,7 @@ export function readLinkAt(directory: number, name: Buffer): BytePath | number {
 
 const direntBuffer = Buffer.allocUnsafeSlow(256 * 1024)
 
-/** Names in an open directory, without `.` and `..`, sorted as bytes; or a negative error number. */
+/** Names in an open directory, without `.` and `..`, sorted as bytes, each once; or a negative error number. */
 export function readNames(fd: number): BytePath[] | number {
   const names: BytePath[] = []
   for (;;) {
@@ -283,7 +283,19 @@ export function readNames(fd: number): BytePath[] | number {
       at = recordEnd
     }
   }
-  return names.sort()
+  return sortOnce(names)
+}
+
+/**
+ * Sorts names as bytes, in place, and leaves each once: where one is removed and made again while its folder is read, some
+ * file systems (tmpfs) tell of it twice, and no index takes that.
+ */
+export function sortOnce(names: BytePath[]): BytePath[] {
+  names.sort()
+  let kept = 0
+  for (const name of names) if (kept === 0 || name !== names[kept - 1]) names[kept++] = name
+  names.length = kept
+  return names
 }
 
 /** Whether the first byte of an open file is in the page cache. False also where the kernel cannot tell. */

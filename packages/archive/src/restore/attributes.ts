@@ -22,13 +22,15 @@ export type NoteUnset = (attribute: Attribute, negativeErrno: number) => void
 /** Set-user-id and set-group-id: with another owner than the one they were meant for, they would open a door. */
 export const setIdBits = 0o6000
 
+const groupBits = 0o070
+
 const accessAcl = 'system.posix_acl_access'
 const capability = 'security.capability'
 
 /**
  * Gives an open object the attributes of its entry, each by the descriptor: owner, mode, extended attributes with ACLs
  * first and capabilities last, times; in this order, as each of them may undo those that come after it. Inode flags and
- * project are not among them.
+ * project are not among them. At no time may anybody do more with it than in the end, or in the beginning.
  *
  * Where the owner cannot be set, a mode loses its set-id bits, and a program its capabilities, which count as not set.
  */
@@ -39,8 +41,16 @@ export function setAttributes(
   unset: NoteUnset,
 ): void {
   const owned = setOwnerOf(object, entry, owners, unset)
-  if (entry.type !== 'symlink') setModeOf(object, entry, owned, unset)
-  setXattrs(object, entry, owned, unset)
+  const found = xattrsOf(object)
+  const mode = owned ? entry.mode : entry.mode & ~setIdBits
+  if (entry.type !== 'symlink') {
+    // With an ACL, the bits of the group are the most that anybody named in it may do, and without it they are the group's.
+    const hasAcl = found.has(accessAcl) || entry.xattrs?.has(accessAcl) === true
+    const failure = setMode(object, hasAcl ? mode & ~groupBits : mode)
+    if (failure < 0) unset('mode', failure)
+    else if (mode !== entry.mode) unset('mode', -errno.EPERM)
+  }
+  setXattrs(object, entry, { found, owned, mode }, unset)
   const timed = setModified(object, entry.mtimeSeconds, entry.mtimeNanoseconds)
   if (timed < 0) unset('times', timed)
 }
@@ -55,24 +65,31 @@ function setOwnerOf(object: OpenObject, entry: Entry, owners: TargetOwners, unse
   return failure >= 0
 }
 
-function setModeOf(object: OpenObject, { mode }: Entry, owned: boolean, unset: NoteUnset): void {
-  const allowed = owned ? mode : mode & ~setIdBits
-  const failure = setMode(object, allowed)
-  if (failure < 0) unset('mode', failure)
-  else if (allowed !== mode) unset('mode', -errno.EPERM)
+/** What an object has, as its kernel has the names. */
+function xattrsOf({ fd, isPath }: OpenObject): ReadonlyMap<string, Buffer> {
+  const names = listXattrs({ fd, name: null, isPath })
+  if (typeof names === 'number') return new Map()
+  return new Map(names.map((name) => [name.latin1Slice(0, name.length - 1), name]))
 }
 
-function setXattrs(object: OpenObject, entry: Entry, owned: boolean, unset: NoteUnset): void {
+function setXattrs(
+  object: OpenObject,
+  { type, xattrs }: Entry,
+  { found, owned, mode }: { found: ReadonlyMap<string, Buffer>; owned: boolean; mode: number },
+  unset: NoteUnset,
+): void {
   const failures = new Map<Attribute, number>()
-  removeOthers(object, entry.xattrs, failures)
-  for (const [name, value] of inOrder(entry.xattrs ?? noXattrs)) {
+  const wanted = xattrs ?? noXattrs
+  removeOthers(object, found, wanted, failures)
+  if (type !== 'symlink' && found.has(accessAcl) && !wanted.has(accessAcl)) setMode(object, mode)
+  for (const [name, value] of inOrder(wanted)) {
     const failure =
       name === capability && !owned
         ? -errno.EPERM
         : setXattr(object, Buffer.from(`${name}\0`, 'latin1'), value)
     if (failure === 0) continue
     failures.set(attributeOf(name), failure)
-    if (name === accessAcl) withoutAcl(object, entry, value, owned)
+    if (name === accessAcl && type !== 'symlink') setMode(object, modeWithoutAcl(mode, value))
   }
   for (const [attribute, failure] of failures) unset(attribute, failure)
 }
@@ -92,24 +109,21 @@ function* inOrder(xattrs: NonNullable<Entry['xattrs']>): Generator<[string, Uint
   if (value !== undefined) yield [capability, value]
 }
 
-/**
- * The bits of the group in the mode of an object with an ACL are the most that anybody named in it may do. Without the ACL
- * they would be the group's.
- */
-function withoutAcl(object: OpenObject, { mode, type }: Entry, acl: Uint8Array, owned: boolean): void {
+/** For an object that should have an ACL and cannot: its group may do what it might with it. */
+function modeWithoutAcl(mode: number, acl: Uint8Array): number {
   const permissions = aclGroupPermissions(acl)
-  if (permissions === null || type === 'symlink') return
-  const group = (mode >> 3) & permissions
-  setMode(object, ((owned ? mode : mode & ~setIdBits) & ~0o070) | (group << 3))
+  return permissions === null ? mode : mode & (~groupBits | (permissions << 3))
 }
 
 /** What a new object has from the folder that it was made in, and an old one from before, and the entry does not have. */
-function removeOthers(object: OpenObject, wanted: Entry['xattrs'], failures: Map<Attribute, number>): void {
-  const names = listXattrs({ fd: object.fd, name: null, isPath: object.isPath })
-  if (typeof names === 'number') return
-  for (const name of names) {
-    const text = name.latin1Slice(0, name.length - 1)
-    if (!isRemovable(text) || wanted?.has(text) === true) continue
+function removeOthers(
+  object: OpenObject,
+  found: ReadonlyMap<string, Buffer>,
+  wanted: NonNullable<Entry['xattrs']>,
+  failures: Map<Attribute, number>,
+): void {
+  for (const [text, name] of found) {
+    if (!isRemovable(text) || wanted.has(text)) continue
     const failure = removeXattr(object, name)
     if (failure < 0) failures.set(attributeOf(text), failure)
   }

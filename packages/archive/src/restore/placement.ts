@@ -87,7 +87,12 @@ function openBegun(folder: number, temporary: Buffer, entry: Entry): Begun | num
   const fd = openPathAt(folder, temporary)
   if (fd < 0) return fd
   const made = standingOf(fd)
-  const ours = typeof made !== 'number' && made.type === entry.type && made.uid === process.geteuid!()
+  const ours =
+    typeof made !== 'number' &&
+    made.type === entry.type &&
+    made.uid === process.geteuid!() &&
+    // What somebody has made a further name of is not new.
+    made.nlink === 1
   const sameDevice =
     ours &&
     (entry.device === null ||

@@ -1,6 +1,6 @@
 import { ArchiveError, type Entry, type Extent, type Gone, quotePath } from '@central-backup/archive'
 import type { Catalog } from './catalog.ts'
-import { openReferences, type References } from './references.ts'
+import { openReferences, type References, rememberedMax } from './references.ts'
 import { endReasonNumber, sortKey, toEntry, toVersionValues } from './version-row.ts'
 
 /** Rows that are removed in one transaction: some tens of milliseconds. */
@@ -94,6 +94,7 @@ export class RunRecorder {
       const names = { user: Buffer.from(user, 'latin1'), group: Buffer.from(group, 'latin1') }
       this.#catalog.statements.addOwner.run(names)
       owner = this.#catalog.statements.owner.get(names)!
+      if (this.#owners.size === rememberedMax) this.#owners.clear()
       this.#owners.set(key, owner)
     }
     return owner

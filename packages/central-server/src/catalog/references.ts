@@ -2,7 +2,10 @@ import type { BytePath } from '@central-backup/archive'
 import type { Catalog } from './catalog.ts'
 import { catalogDamaged } from './failure.ts'
 
-/** What rows of versions name by a number. Few of each are in use, and each is looked up once. */
+/** Names that are remembered at once: as many as a host likes to have are owners of its files. */
+export const rememberedMax = 16_384
+
+/** What rows of versions name by a number. Few of each are in use, and each of those is looked up once. */
 export interface References {
   /** Of the catalog. */
   file: string
@@ -42,6 +45,7 @@ function remember<T>(find: (id: number) => T): (id: number) => T {
     let value = found.get(id)
     if (value === undefined) {
       value = find(id)
+      if (found.size === rememberedMax) found.clear()
       found.set(id, value)
     }
     return value
