@@ -142,8 +142,47 @@ test('where a damaged run may be the one that is meant, none is chosen in its pl
 
 test('a time before the runs that are damaged is no doubt, nor is a damaged run of another host', async () => {
   await withDamage("UPDATE runs SET lease_token = 'x' WHERE id = 3", async (server) => {
-    requireTold(await server('ls', 'web1'), /Left out: run 3 \(web2\)/)
-    requireTold(await server('ls', 'web1', '--at', '2026-11-02'), /Left out: run 3 \(web2\)/)
+    for (const view of [['list'], ['find', 'a'], ['find', 'a', '--host', 'web2'], ['list', 'web2']])
+      requireTold(await server(...view), /Left out: run 3 \(web2\)/)
+  })
+  await withDamage("UPDATE runs SET lease_token = 'x' WHERE id = 4", async (server) => {
+    requireTold(await server('ls', 'web1', '--at', '2026-11-01'), /Left out: run 4 \(web1\)/)
+  })
+})
+
+test('who names a host is not kept up by the damaged run of another, and who names none, or verifies, is', async () => {
+  await withDamage("UPDATE runs SET lease_token = 'x' WHERE id = 3", async (server) => {
+    const target = ['--target', home.at('beside')]
+    const views = [
+      ['ls', 'web1'],
+      ['list', 'web1'],
+      ['find', 'a', '--host', 'web1'],
+      ['status', 'web1'],
+    ]
+    for (const command of [...views, ['restore', 'web1', ...target], ['pin', '2']]) {
+      const ended = await server(...command)
+      // The run that was good is late by now.
+      assert.equal(ended.status, command[0] === 'status' ? 1 : 0, ended.stderr)
+      assert.doesNotMatch(ended.stderr + ended.stdout, /catalog-damaged|not what was written/)
+    }
+    // Nothing answers at the address of the host.
+    assert.equal((await server('run', 'web1')).status, 10)
+    assert.equal((await server('prune', 'web1')).status, 0)
+    for (const command of [['run'], ['prune'], ['verify'], ['verify', 'web1'], ['pin', '3']])
+      requireRefused(await server(...command), /run 3 is not what was written/)
+  })
+})
+
+test('a run that is not there any more is missed, though all that are there are what was written', async () => {
+  const triggersToo = 'DROP TRIGGER runs_deleted; DELETE FROM runs WHERE id = 4'
+  await withDamage(triggersToo, async (server) => {
+    for (const command of [
+      ['run', 'web1'],
+      ['prune', 'web1'],
+      ['pin', '2'],
+      ['list', 'web1'],
+    ])
+      assert.match((await server(...command)).stdout, /"catalog-damaged".*the number of runs of host 1/)
   })
 })
 
@@ -196,10 +235,29 @@ test('where only an index of runs is damaged, all of them are there, and nothing
     damaged[at + 9]! ^= 1
     writeFileSync(file, damaged)
     assert.throws(() => new Catalog(file), { code: 'catalog-damaged' })
+    for (const watched of [{ hosts: ['web1'] }, { run: 1 }, { run: 2 }])
+      assert.throws(() => new Catalog(file, { watched }), { code: 'catalog-damaged' })
     using catalog = new Catalog(file, { toRead: true })
     left.push(catalog.damage!.runs.map(({ id }) => id))
     assert.equal(catalog.writable, false)
     assert.equal(catalog.runs('web1').length + catalog.damage!.runs.length, 2)
   }
   assert.deepEqual(left.sort(), [[], [2]])
+})
+
+test('a bit that makes a letter of a column a capital is damage, and not a bug', async () => {
+  using past = await PastRuns.create()
+  await past.add({ startedAtMs: day(1), kind: 'full', tree: { t: 'folder' } })
+  past.catalog.checkpoint()
+  past.catalog.close()
+  const file = past.repository.catalogFile
+  const whole = readFileSync(file)
+  for (const column of ['started_at_ms  INTEGER', 'warning_count  INTEGER', 'content_offset  INTEGER']) {
+    const damaged = Buffer.from(whole)
+    // What has grown since lies in its old place, too.
+    for (let at = whole.indexOf(column); at >= 0; at = whole.indexOf(column, at + 1)) damaged[at]! ^= 0x20
+    writeFileSync(file, damaged)
+    for (const options of [{}, { toRead: true }, { watched: { hosts: ['web1'] } }])
+      assert.throws(() => new Catalog(file, options), { code: 'catalog-damaged', message: /its schema has/ })
+  }
 })

@@ -7,6 +7,7 @@ import { type Migration, migrate, readMigrations } from './migrate.ts'
 import { openDatabase, temporaryFile } from './open.ts'
 import { type DamagedRun, findDamage, leaveOutDamaged } from './sound-rows.ts'
 import { prepareStatements, type RunRow, type Statements } from './statements.ts'
+import type { Watched } from './watched-rows.ts'
 
 /** How many warnings of a run are kept; all are counted. */
 export const warningsKeptMax = 1000
@@ -83,6 +84,11 @@ export interface CatalogOptions {
    * written.
    */
   toRead?: boolean
+  /**
+   * For who reads and changes no other runs: then rows of others are looked at only where something is wrong with these. Not given: all
+   * are.
+   */
+  watched?: Watched | undefined
   migrations?: readonly Migration[]
 }
 
@@ -105,7 +111,7 @@ export class Catalog implements Disposable {
 
   /**
    * Opens the catalog, and makes it or brings its schema up to date where needed. `close` it in the end. Throws a
-   * `CatalogError` also where rows that only the catalog has are not what was written. Of `temporaryFile`, makes an empty one
+   * `CatalogError` also where rows that only the catalog has are not what was written, of those that are watched. Of `temporaryFile`, makes an empty one
    * that is gone when it is closed.
    */
   constructor(file: string, options: CatalogOptions = {}) {
@@ -114,7 +120,7 @@ export class Catalog implements Disposable {
     const { database, obstacle, close } = withCatalogErrors(file, () => openDatabase(file))
     try {
       migrate(database, options.migrations ?? readMigrations(), file)
-      const damage = findDamage(database, this.file)
+      const damage = findDamage(database, this.file, options.watched)
       if (damage !== null && !(options.toRead === true && damage.isReadable)) throw damage.error
       this.damage = damage && { error: damage.error, runs: leaveOutDamaged(database) }
       this.statements = prepareStatements(database)

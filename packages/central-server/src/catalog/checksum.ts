@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type Database from 'better-sqlite3'
 
 /**
@@ -7,12 +7,12 @@ import type Database from 'better-sqlite3'
  */
 export function addChecksumFunction(database: Database.Database): void {
   database.function('row_checksum', { varargs: true, deterministic: true }, (...values: unknown[]) =>
-    createHash('sha256')
-      .update(
-        JSON.stringify(
-          values.map((value) => (Buffer.isBuffer(value) ? { hex: value.toString('hex') } : value)),
-        ),
-      )
-      .digest(),
+    hash(
+      'sha256',
+      JSON.stringify(
+        values.map((value) => (Buffer.isBuffer(value) ? { hex: value.toString('hex') } : value)),
+      ),
+      'buffer',
+    ),
   )
 }

@@ -23,7 +23,7 @@ export function holdForReading(
     ...{ host, token, ...owner, acquired_at_ms: acquiredAtMs, heartbeat_at_ms: acquiredAtMs },
   }))
   // A connection of its own: on that of the reader nothing can be written while it goes through rows.
-  const own = new Catalog(catalog.file, { now: catalog.now })
+  const own = new Catalog(catalog.file, { now: catalog.now, watched: { hosts: [] } })
   const lease = new ReadLease(own, rows)
   try {
     lease.heartbeat()

@@ -2,6 +2,7 @@ import type Database from 'better-sqlite3'
 import type { CatalogError } from '../errors.ts'
 import { catalogDamaged } from './failure.ts'
 import { checksummedRunColumns } from './statements.ts'
+import { areSound, type Watched } from './watched-rows.ts'
 
 /** A run whose row is not what was written. */
 export interface DamagedRun {
@@ -14,15 +15,24 @@ export interface DamagedRun {
 const ofRows =
   /^(row \d+ missing from index |wrong # of entries in index |non-unique entry in index |(NULL|NUMERIC|TEXT|BLOB|INT|INTEGER|REAL) value in |CHECK constraint failed in )/
 
+/** SQLite takes names in capitals for the same, and gives rows with them. All names of this program are in small letters. */
+const otherNames = `SELECT tables.name || '.' || columns.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
+  WHERE tables.type = 'table' AND columns.name <> lower(columns.name) LIMIT 1`
+
 /**
  * What is wrong with what people see first, and what retention and the next run decide by: an archive that an index has under
- * another name would be taken for a stranger, and set aside. `null` where all is well. Some microseconds for each run. Throws
- * what SQLite throws.
+ * another name would be taken for a stranger, and set aside. `null` where all is well. Some microseconds for each run that is looked at:
+ * all of them, or where `watched` is given and nothing is wrong with these, no others. Throws what SQLite throws.
  */
 export function findDamage(
   database: Database.Database,
   file: string,
+  watched?: Watched,
 ): { error: CatalogError; isReadable: boolean } | null {
+  const renamed = database.prepare<[], string>(otherNames).pluck().get()
+  if (renamed !== undefined)
+    return { error: catalogDamaged(file, `its schema has a column ${renamed}`), isReadable: false }
+  if (watched !== undefined && areSound(database, watched)) return null
   const faults = ['hosts', 'runs'].flatMap((table) =>
     (database.pragma(`integrity_check(${table})`) as { integrity_check: string }[])
       .map((row) => row.integrity_check)

@@ -17,7 +17,7 @@ export const findCommand: CommandDefinition = {
       .option('--host <name>', 'on this host only; repeatable', collect)
     command.action(async (pattern: string, options: { host?: string[] }) => {
       const search = compileSearch(pattern)
-      using catalog = invocation.openCatalogToRead(await invocation.findCatalog())
+      using catalog = invocation.openCatalogToRead(await invocation.findCatalog(), options.host)
       let found = 0
       for (const host of options.host ?? catalog.hostNames()) {
         for (const version of findVersions(catalog, host, search)) {

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { Catalog } from '../catalog/catalog.ts'
+import type { Watched } from '../catalog/watched-rows.ts'
 import { chooseHome, findHome } from '../config/home.ts'
 import { type Configuration, loadConfiguration } from '../config/load.ts'
 import type { CatalogError } from '../errors.ts'
@@ -71,10 +72,11 @@ export class Invocation {
 
   /**
    * Opens a catalog for commands that only look, without what is damaged of its runs: that is told at once, and as the last of what the
-   * command says. The caller disposes of it.
+   * command says. Of others than those of `hosts`, if that is given, only where something is wrong with these. The caller disposes of it.
    */
-  openCatalogToRead(file: string): Catalog {
-    const catalog = new Catalog(file, { now: this.surroundings.now, toRead: true })
+  openCatalogToRead(file: string, hosts?: readonly string[]): Catalog {
+    const watched = hosts && { hosts }
+    const catalog = new Catalog(file, { now: this.surroundings.now, toRead: true, watched })
     if (catalog.damage === null) return catalog
     const { error, runs } = catalog.damage
     this.catalogDamage = error
@@ -84,14 +86,14 @@ export class Invocation {
         ? ''
         : ` Left out: run ${named.slice(0, 10).join(', ')}${named.length > 10 ? ' …' : ''}.`
     this.warn(
-      `Warning: ${error.message}.${left} Nothing is backed up or removed until \`backup-server catalog rebuild\` was run.`,
+      `Warning: ${error.message}.${left} Nothing is backed up or removed until \`backup-server catalog rebuild\` was run, but for other hosts that are named.`,
     )
     return catalog
   }
 
-  /** Opens the catalog of the home's repository. The caller disposes of it. */
-  async openCatalog(): Promise<Catalog> {
-    return new Catalog(await this.findCatalog(), { now: this.surroundings.now })
+  /** Opens the catalog of the home's repository, for who changes what is `watched`. The caller disposes of it. */
+  async openCatalog(watched: Watched): Promise<Catalog> {
+    return new Catalog(await this.findCatalog(), { now: this.surroundings.now, watched })
   }
 
   /** Where the catalog of the home's repository is. */

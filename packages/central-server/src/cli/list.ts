@@ -10,7 +10,10 @@ export const listCommand: CommandDefinition = {
   define(command, invocation) {
     command.argument('[host]', 'of this host only')
     command.action(async (host: string | undefined) => {
-      using catalog = invocation.openCatalogToRead(await invocation.findCatalog())
+      using catalog = invocation.openCatalogToRead(
+        await invocation.findCatalog(),
+        host === undefined ? undefined : [host],
+      )
       const runs = catalog.runs(host).reverse()
       const lines =
         runs.length === 0

@@ -23,7 +23,7 @@ export const lsCommand: CommandDefinition = {
       .option('-R, --recursive', 'also what is below')
     command.action(async (host: string, path: string, options: Options) => {
       const { now } = invocation.surroundings
-      using catalog = invocation.openCatalogToRead(await invocation.findCatalog())
+      using catalog = invocation.openCatalogToRead(await invocation.findCatalog(), [host])
       const run = chooseRun(catalog, host, parseMoment(options.at, now()))
       const folder = bytesFromText(path.replace(/^\/+|\/+$/g, ''))
       const shown = (entry: Entry) =>

@@ -16,9 +16,9 @@ function pinning(word: string, pinned: boolean, summary: string): CommandDefinit
     define(command, invocation) {
       command.argument('<run>', 'the id of a run, as `list` tells it')
       command.action(async (text: string) => {
-        const run = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
-        using catalog = await invocation.openCatalog()
-        if (Number.isNaN(run) || !catalog.setPinned(run, pinned)) {
+        const run = /^\d{1,15}$/.test(text) ? Number(text) : 0
+        using catalog = await invocation.openCatalog({ run })
+        if (!catalog.setPinned(run, pinned)) {
           throw new UsageError(`There is no run ${text} with an archive`, {
             hint: 'backup-server list tells the runs.',
           })

@@ -23,7 +23,10 @@ export const pruneCommand: CommandDefinition = {
       const { hosts, problems } = chooseHosts(configuration, names)
       const repository = await openRepository(settings.repository)
       const { now } = invocation.surroundings
-      using catalog = new Catalog(repository.catalogFile, { now })
+      using catalog = new Catalog(repository.catalogFile, {
+        now,
+        watched: names.length === 0 ? undefined : { hosts: names },
+      })
       const context = { settings, repository, catalog, now }
       for (const host of hosts) {
         try {

@@ -30,7 +30,11 @@ export async function restoreThroughAgent(
     throw new ConfigurationError(`The module of ${name} cannot be used`, problems)
   }
   using stop = untilSignal()
-  using context = await openContext(configuration.settings, { now, signal: stop.signal })
+  using context = await openContext(configuration.settings, {
+    now,
+    signal: stop.signal,
+    watched: { hosts: [host, name] },
+  })
   using _reading = holdForReading(context.catalog, [host])
   const run = chooseRun(context.catalog, host, parseMoment(at, now()))
   const under = selectPaths(context.catalog, run, paths)

@@ -69,7 +69,7 @@ async function restoreHere(
   const { now, workingDirectory } = invocation.surroundings
   const { settings } = await invocation.loadConfiguration()
   const repository = await openRepository(settings.repository)
-  using catalog = invocation.openCatalogToRead(repository.catalogFile)
+  using catalog = invocation.openCatalogToRead(repository.catalogFile, [host])
   using _reading = holdForReading(catalog, [host])
   const run = chooseRun(catalog, host, parseMoment(at, now()))
   const under = selectPaths(catalog, run, paths)

@@ -41,6 +41,7 @@ export const runCommand: CommandDefinition = {
       using context = await openContext(configuration.settings, {
         now: invocation.surroundings.now,
         signal: stop.signal,
+        watched: names.length === 0 ? undefined : { hosts: names },
       })
       if (options.dryRun) await dryRun(invocation, context, hosts)
       else await run(invocation, context, hosts, options)

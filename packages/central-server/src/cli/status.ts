@@ -18,7 +18,10 @@ export const statusCommand: CommandDefinition = {
       const { hosts, problems } = chooseHosts(configuration, names)
       const repository = await openRepository(configuration.settings.repository)
       const { now } = invocation.surroundings
-      using catalog = invocation.openCatalogToRead(repository.catalogFile)
+      using catalog = invocation.openCatalogToRead(
+        repository.catalogFile,
+        names.length === 0 ? undefined : names,
+      )
       const statuses = hosts.map((host) => hostStatus(catalog, host, now()))
       invocation.report({ hosts: statuses, problems }, describeStatuses(statuses))
       if (statuses.some(({ state }) => state === 'late')) invocation.exitCode = exitCodes.failed.code

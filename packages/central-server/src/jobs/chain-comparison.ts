@@ -47,7 +47,10 @@ export class ChainComparison {
     }
     const first = unreadable === null ? from : unreadable.run.id + 1
     // A connection of its own: the heartbeat of the lease is written in between.
-    using own = this.#catalog.isAlone ? null : new Catalog(this.#catalog.file, { now: this.#catalog.now })
+    const watched = { hosts: [this.#host] }
+    using own = this.#catalog.isAlone
+      ? null
+      : new Catalog(this.#catalog.file, { now: this.#catalog.now, watched })
     const { signal } = new AbortController()
     const part = { generation, from: first }
     for await (const difference of retold.differences(own ?? this.#catalog, signal, part))

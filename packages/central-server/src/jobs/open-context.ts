@@ -3,6 +3,7 @@ import { identityFromAltNames } from '@central-backup/protocol'
 import { type Logger, pino, stdTimeFunctions } from 'pino'
 import { Catalog } from '../catalog/catalog.ts'
 import { endInterruptedRuns } from '../catalog/lease.ts'
+import type { Watched } from '../catalog/watched-rows.ts'
 import type { ServerSettings } from '../config/settings.ts'
 import { LogFile } from '../log-file.ts'
 import { readServerCredentials } from '../pki/folder.ts'
@@ -12,11 +13,11 @@ import type { ServerContext } from './server-context.ts'
 
 /**
  * Opens what a run needs: repository, catalog, credentials, log. Runs that an earlier process left behind are marked as
- * failed. The caller disposes of the result.
+ * failed. `watched`: as for `Catalog`. The caller disposes of the result.
  */
 export async function openContext(
   settings: ServerSettings,
-  surroundings: { now: () => number; signal: AbortSignal },
+  { watched, ...surroundings }: { now: () => number; signal: AbortSignal; watched: Watched | undefined },
 ): Promise<ServerContext & Disposable> {
   const repository = await openRepository(settings.repository)
   const own = await renewServerIfDue(settings.certs, surroundings.now())
@@ -27,7 +28,7 @@ export async function openContext(
   opened.defer(close)
   if (own.renewed) log.info(`the server has a new certificate, until ${own.renewed.validTo}`)
   if (own.fault !== undefined) log.warn(own.fault)
-  const catalog = opened.use(new Catalog(repository.catalogFile, { now: surroundings.now }))
+  const catalog = opened.use(new Catalog(repository.catalogFile, { now: surroundings.now, watched }))
   for (const run of endInterruptedRuns(catalog))
     log.warn({ run }, `run ${run} was interrupted: backup-server ended in its middle`)
   const resources = opened.move()

@@ -84,6 +84,10 @@ CREATE TABLE versions (
   PRIMARY KEY (generation, path, first_run)
 ) STRICT, WITHOUT ROWID;
 
+-- A command may look at the rows of one host only: how many they are tells it that none is missing.
+ALTER TABLE hosts ADD COLUMN run_count INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX runs_by_generation ON runs (generation);
+
 -- What the archives do not tell stands in rows that carry a checksum: `row_checksum` is a function of this program. Nothing
 -- is written over a row that is not what was written before.
 
@@ -93,13 +97,27 @@ ALTER TABLE repacks ADD COLUMN checksum BLOB;
 ALTER TABLE repack_refusals ADD COLUMN checksum BLOB;
 
 CREATE TRIGGER hosts_inserted AFTER INSERT ON hosts BEGIN
-  UPDATE hosts SET checksum = row_checksum(id, name) WHERE id = NEW.id;
+  UPDATE hosts SET checksum = row_checksum(id, name, run_count) WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER hosts_changing BEFORE UPDATE OF run_count ON hosts
+  WHEN OLD.checksum IS NOT row_checksum(OLD.id, OLD.name, OLD.run_count) BEGIN
+  SELECT RAISE(ABORT, 'the row of a host is not what was written');
+END;
+
+CREATE TRIGGER hosts_changed AFTER UPDATE OF run_count ON hosts BEGIN
+  UPDATE hosts SET checksum = row_checksum(id, name, run_count) WHERE id = NEW.id;
 END;
 
 CREATE TRIGGER runs_inserted AFTER INSERT ON runs BEGIN
+  UPDATE hosts SET run_count = run_count + 1 WHERE id = NEW.host_id;
   UPDATE runs SET checksum = row_checksum(id, host_id, kind, generation, outcome, lease_token, started_at_ms, finished_at_ms, error_code,
     error_message, archive, digest, content_bytes, archive_bytes, stored_bytes, broken, counts,
     warning_count, warnings, pinned, removed_at_ms) WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER runs_deleted AFTER DELETE ON runs BEGIN
+  UPDATE hosts SET run_count = run_count - 1 WHERE id = OLD.host_id;
 END;
 
 CREATE TRIGGER runs_changing BEFORE UPDATE OF host_id, kind, generation, outcome, lease_token, started_at_ms, finished_at_ms, error_code, error_message, archive, digest,
@@ -132,7 +150,7 @@ END;
 
 -- Rows that are not what was written.
 CREATE VIEW damaged_rows (row) AS
-  SELECT 'host ' || id FROM hosts WHERE checksum IS NOT row_checksum(id, name)
+  SELECT 'host ' || id FROM hosts WHERE checksum IS NOT row_checksum(id, name, run_count)
   UNION ALL
   SELECT 'run ' || id FROM runs WHERE host_id NOT IN (SELECT id FROM hosts) OR checksum IS NOT row_checksum(
     id, host_id, kind, generation, outcome, lease_token, started_at_ms, finished_at_ms, error_code,
@@ -142,4 +160,6 @@ CREATE VIEW damaged_rows (row) AS
   SELECT 'the repack of run ' || run_id FROM repacks
     WHERE checksum IS NOT row_checksum(run_id, digest, archive_bytes, stored_bytes, absorbed)
   UNION ALL
-  SELECT 'the refusal of run ' || run_id FROM repack_refusals WHERE checksum IS NOT row_checksum(run_id, state, at_ms, reason);
+  SELECT 'the refusal of run ' || run_id FROM repack_refusals WHERE checksum IS NOT row_checksum(run_id, state, at_ms, reason)
+  UNION ALL
+  SELECT 'the number of runs of host ' || id FROM hosts WHERE run_count <> (SELECT COUNT(*) FROM runs WHERE host_id = hosts.id);
