@@ -38,7 +38,7 @@ test('several servers are served at a time, and each gets all of the tree', asyn
   mkdirSync(site.at('copies'), { mode: 0o700 })
   writeFileSync(site.at('copies/2026-01-01T000000Z-full.tar.zst.partial'), '')
   const agent = await host.start()
-  assert.ok(agent.log.some(({ level, msg }) => level === 'warn' && /removed .*partial/.test(msg!)))
+  await agent.untilLogged(({ level, msg }) => level === 'warn' && /removed .*partial/.test(msg!))
   assert.deepEqual(readdirSync(site.at('copies')), [])
 
   const others = [await addServer(site, 'server2'), await addServer(site, 'server3')]

@@ -162,6 +162,7 @@ describe('an agent', { concurrency: 3 }, () => {
         return (await provoke(socket, hello, guess)) ?? 'dropped'
       }
 
+      const logLines = host().agent.log.length
       await staysFlat(async () => {
         const sockets: Socket[] = []
         const told: Record<string, number> = { busy: 0, dropped: 0, 'authentication-failed': 0 }
@@ -176,6 +177,12 @@ describe('an agent', { concurrency: 3 }, () => {
         assert.ok(failed >= 2 && failed <= 4, JSON.stringify(told))
         assert.equal(told.busy! + told.dropped! + failed, wrongPasswords / 4, JSON.stringify(told))
       })
+      const lines = host().agent.log.slice(logLines)
+      const ofFailures = lines.filter(
+        ({ level, msg }) => level === 'warn' && msg?.startsWith('session failed'),
+      )
+      // In each minute that it took.
+      assert.ok(ofFailures.length > 0 && ofFailures.length <= 90, `${ofFailures.length} lines in the log`)
     })
   })
 })

@@ -351,6 +351,25 @@ describe('an agent', () => {
     assert.deepEqual(hooked.told(), [])
   })
 
+  test('that is started beside one at work leaves alone what that has to make up for', async () => {
+    const { config, port } = hooked.host
+    const before = readFileSync(config, 'utf8')
+    hooked.host.configure((text) => text.replace(/^listen = .*$/m, `listen = "127.0.0.1:${port}"`))
+    try {
+      await begin()
+      const second = await site.startAgent(['--config', config]).endWithin(patienceMs)
+      assert.equal(second.code, 1)
+      assert.match(second.stderr, /^backup-host: Cannot listen: listen EADDRINUSE/)
+      assert.deepEqual(hooked.told(), [])
+      assert.deepEqual(readdirSync(site.at('state')), ['owed-hooks.json'])
+      await hooked.host.stop()
+      assert.deepEqual(hooked.told(), ['drop after failed'])
+    } finally {
+      hooked.host.configure(() => before)
+      if (!hooked.host.isRunning) await hooked.host.start()
+    }
+  })
+
   test('does not believe a note of what it owes that others can have written', async () => {
     await hooked.host.stop()
     const note = { hooks: ['drop'], variables: {} }

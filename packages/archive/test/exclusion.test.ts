@@ -347,3 +347,24 @@ test('the pattern that leaves out is named as it was written', () => {
     ['*.o', 'build/', '/srv/**', '*.bak'],
   )
 })
+
+test('the pattern that leaves out is found in little time, and cut where it is very long', () => {
+  const unlike = Array.from({ length: 2000 }, (_, number) => `{*.x${number},y?${number}}`)
+  const exclusion = compileExclusion([`{*.tmp,${'a'.repeat(10_000)}}`, ...unlike])
+  const named = (name: string) =>
+    exclusion.patternFor(
+      bytesFromText(name),
+      bytesFromText(name),
+      false,
+      exclusion.judge(bytesFromText(name), bytesFromText(name), false),
+    )
+  const takes = (count: number) => {
+    const startedMs = performance.now()
+    for (let number = 0; number < count; number++)
+      assert.equal(named(`${number}.tmp`), `{*.tmp,${'a'.repeat(193)}…`)
+    return performance.now() - startedMs
+  }
+  // The first compiles them all.
+  const firstMs = takes(1)
+  assert.ok(takes(20) < 10 * firstMs, 'each time anew')
+})

@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import type { CertificateStore } from './certificates/store.ts'
 import type { HourlyCount } from './hourly-count.ts'
 import type { PasswordGate } from './password-gate.ts'
+import type { RefusalLog } from './refusals.ts'
 import type { AgentSettings } from './settings.ts'
 import type { WaitingSessions } from './waiting-sessions.ts'
 
@@ -12,6 +13,8 @@ export interface Agent {
   /** The settings of now; a session keeps those that it began with. */
   settings: AgentSettings
   readonly gate: PasswordGate
+  /** Of sessions that did not get past the password. */
+  readonly failedLogins: RefusalLog
   readonly certificates: CertificateStore
   readonly pool: CompressorPool
   readonly log: Logger

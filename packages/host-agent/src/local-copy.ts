@@ -130,27 +130,32 @@ async function rotate({ directory, keep, keepDays }: LocalCopyFolder): Promise<v
 }
 
 /** Removes what runs of this agent began and could not remove, as on a disk that had failed; not what another is writing. */
-async function removeAbandoned(directory: string): Promise<void> {
+async function removeAbandoned(directory: string): Promise<string[]> {
+  const removed: string[] = []
   for (const name of await readdir(directory)) {
     const partial = parsePartialName(name)
     if (partial?.reason !== null) continue
     try {
       const file = await PartialFile.reopen(join(directory, partial.archive), async () => ({ keptBytes: 0 }))
       await file.discard()
+      removed.push(name)
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code !== 'EBUSY' && code !== 'ENOENT') throw error
     }
   }
+  return removed
 }
 
-/** Removes what runs that were killed left behind. To be called at start-up, before any session. */
+/** Removes what runs that were killed left behind, and returns the names. To be called at start-up. */
 export async function removeStaleCopies(directory: string): Promise<string[]> {
   const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return []
     throw error
   })
-  const stale = names.filter((name) => parsePartialName(name) !== null)
-  for (const name of stale) await unlink(join(directory, name))
-  return stale
+  if (names.length === 0) return []
+  const removed = await removeAbandoned(directory)
+  const setAside = names.filter((name) => (parsePartialName(name)?.reason ?? null) !== null)
+  for (const name of setAside) await unlink(join(directory, name))
+  return [...removed, ...setAside]
 }

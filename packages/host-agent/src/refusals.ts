@@ -1,10 +1,16 @@
 import type { ProtocolError } from '@central-backup/protocol'
 import type { Logger } from 'pino'
 
-/** Lines a minute. Anybody who reaches the port can cause a refusal, so the log must not grow as fast as they like. */
+/** Lines a minute. Who reaches the port can cause refusals, so the log must not grow as fast as they like. */
 const linesPerMinuteMax = 30
 
-/** Logs connections that came to nothing, and counts those beyond the limit. */
+/** What a line of the log is about. */
+interface Refused {
+  message: string
+  facts: object
+}
+
+/** Logs connections and logins that came to nothing, and counts those beyond the limit. */
 export class RefusalLog {
   readonly #log: Pick<Logger, 'warn'>
   readonly #nowMs: () => number
@@ -18,7 +24,17 @@ export class RefusalLog {
     this.#nowMs = nowMs
   }
 
-  add(error: ProtocolError, address: string): void {
+  /** A connection of somebody who is not known. */
+  addConnection({ code, message }: ProtocolError, address: string): void {
+    this.#add({ message: `connection refused: ${message}`, facts: { code, address } })
+  }
+
+  /** A session of a server that has a certificate and has not proven to know the password. */
+  addLogin({ code, message }: { code: string; message: string }, facts: object): void {
+    this.#add({ message: `session failed: ${message}`, facts: { code, ...facts } })
+  }
+
+  #add({ message, facts }: Refused): void {
     const minute = Math.floor(this.#nowMs() / 60_000)
     if (minute !== this.#minute) {
       if (this.#unlisted > 0)
@@ -30,7 +46,7 @@ export class RefusalLog {
     if (this.#lines === linesPerMinuteMax) this.#unlisted++
     else {
       this.#lines++
-      this.#log.warn({ code: error.code, address }, `connection refused: ${error.message}`)
+      this.#log.warn(facts, message)
     }
   }
 }

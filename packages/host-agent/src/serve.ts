@@ -39,6 +39,7 @@ export async function serve(settings: AgentSettings): Promise<void> {
   const agent: Agent = {
     settings,
     gate: new PasswordGate(),
+    failedLogins: new RefusalLog(log),
     certificates: new CertificateStore(settings, (certificates) =>
       useCertificates(agent, listeners, certificates),
     ),
@@ -50,13 +51,13 @@ export async function serve(settings: AgentSettings): Promise<void> {
     sessions: 0,
     runs: new HourlyCount(),
     hookRuns: new HourlyCount(),
-    hooksAtWork: false,
+    // Until what is owed was run.
+    hooksAtWork: true,
   }
   for (const why of agent.certificates.current.strange)
     log.warn(`${settings.tls.revoked}: a revocation list does not count: ${why}`)
   beNice(agent)
-  await cleanUp(agent)
-  const owed = runOwedHooks(agent)
+  let owed: Promise<void> = Promise.resolve()
 
   listeners.push(...settings.listen.map(() => makeListener(agent, sessions)))
   const ended = Promise.withResolvers<string>()
@@ -65,8 +66,14 @@ export async function serve(settings: AgentSettings): Promise<void> {
   process.on('SIGTERM', onEnd).on('SIGINT', onEnd).on('SIGHUP', onReload)
   try {
     await Promise.all(listeners.map((listener, i) => listen(listener, settings.listen[i]!)))
-    for (const listener of listeners)
+    for (const listener of listeners) {
       log.info({ address: addressOf(listener) }, `${software} listens on ${addressOf(listener)}`)
+      // Like too many open files: the next connection may come through.
+      listener.on('error', (error) => log.error(`cannot accept a connection: ${error.message}`))
+    }
+    // Not before: where another agent has the port, what looks as if it was left behind is at work.
+    owed = runOwedHooks(agent)
+    void cleanUp(agent)
     const signal = await ended.promise
     log.info(`${signal}: ending ${sessions.size} connections`)
     closing.abort(new ProtocolError('cancelled', 'backup-host is shutting down'))
@@ -98,10 +105,8 @@ function makeListener(agent: Agent, sessions: Set<Promise<void>>): Server {
         if (sessions.size === 0) releaseFreeMemory()
       })
     },
-    onRefused: (error, address) => refusals.add(error, address),
+    onRefused: (error, address) => refusals.addConnection(error, address),
   })
-  // Like too many open files: the next connection may come through.
-  listener.on('error', (error) => agent.log.error(`cannot accept a connection: ${error.message}`))
   return listener
 }
 
@@ -129,6 +134,7 @@ function useCertificates(
 
 function listen(listener: Server, { address, port }: ListenAddress): Promise<void> {
   return new Promise((resolve, reject) => {
+    // It stays: until all of them listen, nobody else is there for errors.
     listener.once('error', reject)
     listener.listen({ host: address, port }, resolve)
   })
@@ -167,6 +173,7 @@ function beNice({ settings, log }: Agent): void {
   }
 }
 
+/** Never rejects. */
 async function cleanUp({ settings, log }: Agent): Promise<void> {
   if (settings.localCopy === null) return
   try {

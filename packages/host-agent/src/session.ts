@@ -7,6 +7,7 @@ import {
   type Identity,
   type MessageOf,
   ProtocolError,
+  plainText,
   protocolVersion,
   requestMsMax,
 } from '@central-backup/protocol'
@@ -32,6 +33,9 @@ export interface Session {
 
 type Request = MessageOf<'backup' | 'check' | 'restore'>
 
+/** Of an error of this program that is logged. */
+const stackCharsMax = 10_000
+
 let sessionsBegun = 0
 
 /** Serves one connection of a verified server to its end, and logs who, what, how much and the outcome. Never rejects. */
@@ -47,8 +51,13 @@ export async function serveSession(agent: Agent, socket: TLSSocket, server: Iden
   const channel = new Channel(socket, { signal: agent.closing })
   agent.connections.set(channel, serialNumber)
   const startedMs = performance.now()
+  const session: Session = { agent, channel, socket, settings: agent.settings, server, log }
+  let hasBegun = false
   try {
-    const report = await converse({ agent, channel, socket, settings: agent.settings, server, log })
+    await logIn(session)
+    hasBegun = true
+    log.info('session began')
+    const report = await converse(session)
     log.info(
       { ...report, seconds: secondsSince(startedMs) },
       `session ended: ${report.request} ${report.outcome}`,
@@ -56,21 +65,28 @@ export async function serveSession(agent: Agent, socket: TLSSocket, server: Iden
     await channel.close()
   } catch (error) {
     await channel.fail(error)
-    const { code, message } = describeFailure(error)
-    log.error({ code, seconds: secondsSince(startedMs), ...stackOf(error) }, `session failed: ${message}`)
+    const failure = describeFailure(error)
+    const facts = { seconds: secondsSince(startedMs), ...stackOf(error) }
+    if (!hasBegun)
+      agent.failedLogins.addLogin(failure, { server: server.name, serial: serialNumber, address, ...facts })
+    else log.error({ code: failure.code, ...facts }, `session failed: ${failure.message}`)
   } finally {
     agent.connections.delete(channel)
   }
 }
 
-/** The turns of the conversation: both introduce themselves, the server proves the password, and makes one request. */
-async function converse(session: Session): Promise<SessionReport> {
-  const { agent, channel, settings, log } = session
+/** The first turns of the conversation: both introduce themselves, and the server proves the password. */
+async function logIn(session: Session): Promise<void> {
+  const { agent, channel, settings, server } = session
   await greet(session)
   const { password } = await channel.receive(['authenticate'], { timeoutMs: authenticationMsMax })
-  const right = await agent.gate.verify(session.server.name, settings.passwordHash, password, channel.ended)
+  const right = await agent.gate.verify(server.name, settings.passwordHash, password, channel.ended)
   if (!right) throw new ProtocolError('authentication-failed')
-  log.info('session began')
+}
+
+/** What follows: the server looks after certificates, and makes one request. */
+async function converse(session: Session): Promise<SessionReport> {
+  const { agent, settings } = session
   const request = await welcome(session)
   if (request === null) return { request: 'none', outcome: 'complete' }
   if (request.host !== settings.name) {
@@ -166,14 +182,16 @@ async function receiveRequest(session: Session): Promise<Request | null> {
   }
 }
 
+/** In one line, and not longer than a line should be: a server can have much said of what it asks for. */
 function describeFailure(error: unknown): { code: string; message: string } {
   const { code = 'internal', message } = error as { code?: string; message: string }
-  return { code, message }
+  return { code, message: plainText(message) }
 }
 
 /** A mistake of this program, which somebody has to find. */
 function stackOf(error: unknown): { stack?: string } {
-  return error instanceof ProtocolError || !(error instanceof Error) ? {} : { stack: error.stack ?? '' }
+  if (error instanceof ProtocolError || !(error instanceof Error)) return {}
+  return { stack: (error.stack ?? '').slice(0, stackCharsMax) }
 }
 
 function secondsSince(startedMs: number): number {

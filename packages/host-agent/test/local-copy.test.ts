@@ -135,6 +135,16 @@ test('what killed runs left behind is removed at the start, and nothing else', a
   assert.deepEqual(await removeStaleCopies(folder.at('nowhere')), [])
 })
 
+test('an agent that starts leaves alone what another one is writing', async () => {
+  using folder = new TemporaryFolder()
+  const other = await makeCopy(folder, 1, 5)
+  writeFileSync(folder.at('copies', `${nameOf(2)}.partial`), 'of one that was killed')
+  assert.deepEqual(await removeStaleCopies(folder.at('copies')), [`${nameOf(2)}.partial`])
+  await other.keep()
+  assert.equal(other.failure, null)
+  assert.deepEqual(list(folder), [nameOf(1)])
+})
+
 test('what an earlier run could not remove is removed by the next, and not what another is writing', async () => {
   using folder = new TemporaryFolder()
   const other = await makeCopy(folder, 1, 5)

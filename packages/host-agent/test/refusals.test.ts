@@ -12,7 +12,7 @@ test('who is refused 100,000 times has 30 lines a minute in the log, and then a 
   )
   const error = new ProtocolError('not-tls', 'it does not speak TLS')
   const refuse = (times: number) => {
-    for (let i = 0; i < times; i++) refusals.add(error, '192.0.2.1')
+    for (let i = 0; i < times; i++) refusals.addConnection(error, '192.0.2.1')
   }
   refuse(50_000)
   assert.equal(lines.length, 30)

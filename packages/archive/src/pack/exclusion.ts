@@ -16,6 +16,9 @@ export type Verdict = number
 /** No pattern matches: the object is kept. */
 export const noVerdict: Verdict = -1
 
+/** Of a pattern that is told. */
+const shownCharsMax = 200
+
 /** Neighbouring patterns that all leave out or all take back: which of them matches makes no difference. */
 interface Group {
   takesBack: boolean
@@ -40,6 +43,7 @@ interface Group {
  */
 export class Exclusion {
   readonly #groups: readonly Group[]
+  readonly #single = new Map<string, GlobSet>()
 
   /** Throws a `TypeError` that names the pattern where one cannot be understood. */
   constructor(patterns: readonly string[]) {
@@ -73,11 +77,21 @@ export class Exclusion {
     return this.leavesOut(this.judge(path, name, isDirectory))
   }
 
-  /** The pattern that left an object out, for people: the last that matches it. */
+  /** The pattern that left an object out, for people, and so cut where it is very long: the last that matches it. */
   patternFor(path: BytePath, name: BytePath, isDirectory: boolean, verdict: Verdict): string {
     const { patterns } = this.#groups[verdict]!
-    const found = patterns.findLast((one) => compileGlobs([one]).matches(path, name, isDirectory))
-    return found ?? patterns.at(-1)!
+    const found = patterns.findLast((one) => this.#alone(one).matches(path, name, isDirectory))
+    const pattern = found ?? patterns.at(-1)!
+    return pattern.length > shownCharsMax ? `${pattern.slice(0, shownCharsMax)}…` : pattern
+  }
+
+  /** Compiled once, as it is asked for each object that is left out. */
+  #alone(pattern: string): GlobSet {
+    const before = this.#single.get(pattern)
+    if (before !== undefined) return before
+    const globs = compileGlobs([pattern])
+    this.#single.set(pattern, globs)
+    return globs
   }
 }
 

@@ -4,7 +4,7 @@ import {
   type RestoreReport,
   textFromBytes,
 } from '@central-backup/archive'
-import { type MessageOf, ProtocolError, type RestoreCounts } from '@central-backup/protocol'
+import { type MessageOf, ProtocolError, plainText, type RestoreCounts } from '@central-backup/protocol'
 import type { SessionReport } from '../backup.ts'
 import { sendLastWord } from '../last-word.ts'
 import { findRestorePlace } from '../policy.ts'
@@ -26,7 +26,7 @@ export async function restore(session: Session, request: MessageOf<'restore'>): 
       hint: '`allow.restore` in the settings of that host lists the folders that a server may restore to.',
     })
   }
-  const target = textFromBytes(bytePathFromBuffer(request.target))
+  const target = plainText(textFromBytes(bytePathFromBuffer(request.target)))
   const state = new Date(startedAtMs).toISOString()
   if (!dryRun) log.info({ target, source, state, overwrite }, `a restore of ${source} as of ${state} begins`)
   const warnings = new Warnings(channel)
