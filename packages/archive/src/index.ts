@@ -24,6 +24,7 @@ export {
 } from './index-batch.ts'
 export type { IndexKind } from './index-row.ts'
 export * from './limits.ts'
+export { makeFolders } from './make-folder.ts'
 export { MemberCheck } from './member-check.ts'
 export { exitNow, keepLargeMemoryApart, releaseFreeMemory } from './native/libc.ts'
 export { holdsNoData, type Mount, MountTable, whyNotEntered } from './native/mounts.ts'

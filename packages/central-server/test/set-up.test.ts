@@ -42,6 +42,15 @@ function init(folder: TemporaryFolder) {
   return backupServerInProcess(['--home', folder.at('home'), 'init', '--repository', folder.at('repository')])
 }
 
+test('a repository where the file system takes no folder is refused, and does not keep init from ending', async () => {
+  using folder = new TemporaryFolder()
+  const made = await backupServerInProcess([
+    ...['--home', folder.at('home'), 'init', '--repository', '/proc/central-backup'],
+  ])
+  assert.equal(made.status, 1)
+  assert.match(made.stderr, /Cannot make the folder \/proc\/central-backup\S*: \/proc takes no folder/)
+})
+
 test('from nothing to a host that is set up, with the real programs', async () => {
   using folder = new TemporaryFolder()
   const home = folder.at('home')

@@ -1,6 +1,6 @@
-import { lstat, mkdir } from 'node:fs/promises'
+import { lstat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { syncFolder } from '@central-backup/archive'
+import { makeFolders, syncFolder } from '@central-backup/archive'
 import type { Bundle } from './bundle.ts'
 import { AgentError, AlreadyExistsError } from './errors.ts'
 import { hashPassword } from './password-hash.ts'
@@ -54,13 +54,13 @@ export async function initialize(setup: HostSetup, options: InitOptions): Promis
 /** Writes files of one folder, which is made if need be, one after the other, so that they survive a power loss. */
 export async function writePrivateFiles(folder: string, files: readonly PlannedFile[]): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await makeFolders(folder)
     for (const { path, content } of files) await writeWhole(path, content)
     await syncFolder(folder)
   } catch (cause) {
-    const { code, path } = cause as NodeJS.ErrnoException
+    const { code, path, message } = cause as NodeJS.ErrnoException
     const hint = 'backup-host has to be run as root for this, as a rule.'
-    throw new WriteError(`Cannot write ${path ?? folder} (${code})`, { cause, hint })
+    throw new WriteError(`Cannot write ${path ?? folder} (${code ?? message})`, { cause, hint })
   }
 }
 

@@ -1,7 +1,13 @@
 import { constants } from 'node:fs'
-import { lstat, mkdir, open, readdir, statfs, unlink } from 'node:fs/promises'
+import { lstat, open, readdir, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { PartialFile, parseArchiveName, parsePartialName, syncFolder } from '@central-backup/archive'
+import {
+  makeFolders,
+  PartialFile,
+  parseArchiveName,
+  parsePartialName,
+  syncFolder,
+} from '@central-backup/archive'
 
 /** Where copies go, and which of them stay. */
 export interface LocalCopyFolder {
@@ -38,7 +44,7 @@ export class LocalCopy {
 
   /** Begins `NAME.partial` in the folder, which is made where it is missing. Throws errors of the operating system. */
   static async create(folder: LocalCopyFolder, name: string): Promise<LocalCopy> {
-    await mkdir(folder.directory, { recursive: true, mode: 0o700 })
+    await makeFolders(folder.directory)
     await checkPrivate(folder.directory)
     await removeAbandoned(folder.directory)
     await checkRoom(folder)

@@ -56,6 +56,10 @@ test('a copy is partial until it is kept, and then has the bytes that were writt
   assert.deepEqual(list(folder), [nameOf(1)])
 })
 
+test('where no folder can be made there is no copy, and a session does not wait for one', async () => {
+  await assert.rejects(LocalCopy.create(folderOf('/proc/copies', 1), nameOf(1)), /\/proc takes no folder/)
+})
+
 test('the folder is made for this user alone', async () => {
   using folder = new TemporaryFolder()
   const copy = await LocalCopy.create(folderOf(folder.at('a/b/copies'), 1), nameOf(1))

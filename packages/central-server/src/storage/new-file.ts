@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
-import { mkdir, open } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { syncFolder } from '@central-backup/archive'
+import { makeFolders, syncFolder } from '@central-backup/archive'
 import { AlreadyExistsError, type BackupError, StorageError } from '../errors.ts'
 import { toStorageError, withStorageErrors } from './failure.ts'
 import { removeIfThere } from './if-there.ts'
@@ -53,8 +53,8 @@ export async function withdraw(paths: readonly string[], error: BackupError): Pr
 /** Makes the folder and those above it that are missing, only for this user. Folders that are there stay as they are. */
 export async function makePrivateFolder(path: string): Promise<void> {
   await withStorageErrors(`make the folder ${path}`, async () => {
-    const first = await mkdir(path, { recursive: true, mode: 0o700 })
-    if (first === undefined) return
+    const first = await makeFolders(path)
+    if (first === null) return
     for (let made = path; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
   })
 }

@@ -1,6 +1,6 @@
-import { lstat, mkdir, readdir, rename, unlink, utimes } from 'node:fs/promises'
+import { lstat, readdir, rename, unlink, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { parseArchiveName, syncFolder } from '@central-backup/archive'
+import { makeFolders, parseArchiveName, syncFolder } from '@central-backup/archive'
 import { archivePath } from './archive-list.ts'
 import { withStorageErrors } from './failure.ts'
 import { hostFolder, type Repository } from './repository.ts'
@@ -21,7 +21,7 @@ export async function moveToTrash(
   const folder = hostFolder(repository, host, 'trash')
   const from = archivePath(repository, host, archive)
   await withStorageErrors(`move ${from} to ${folder}`, async () => {
-    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await makeFolders(folder)
     await utimes(from, nowMs / 1000, nowMs / 1000)
     await rename(from, join(folder, archive))
     await syncFolder(folder)

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { syncFolder } from '@central-backup/archive'
+import { makeFolders, syncFolder } from '@central-backup/archive'
 import { hookNamePattern, hooksMax } from '@central-backup/protocol'
 import * as z from 'zod'
 import { findPermissionProblems } from '../permissions.ts'
@@ -34,7 +34,7 @@ export class OwedHooksNote {
   /** Is on the disk when it resolves. Throws errors of the operating system. */
   async write(owed: OwedHooks): Promise<void> {
     const folder = dirname(this.#file)
-    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await makeFolders(folder)
     const temporary = `${this.#file}.new`
     await rm(temporary, { force: true })
     const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
