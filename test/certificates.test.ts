@@ -338,6 +338,18 @@ describe('another authority', () => {
     assert.equal(early.code, 2)
     assert.match(early.stderr, /web2 (does not have the new authority|was not seen)/)
     assert.doesNotMatch(early.stderr, /web1/)
+    // Nor are those forgotten that are not backed up now.
+    const module = readFileSync(web2.module, 'utf8')
+    for (const other of [
+      module.replace('\n} satisfies', '\n  disabled: true,\n} satisfies'),
+      'export default { address: 1 }',
+    ]) {
+      web2.changeModule(() => other)
+      const ended = await server('certs', 'change-ca', '--finish')
+      assert.equal(ended.code, 2, ended.stdout)
+      assert.match(ended.stderr, /web2 (does not have the new authority|was not seen)/)
+    }
+    web2.changeModule(() => module)
   })
 
   test('takes the place of the old one when all hosts have it, also where the change was cut short', async () => {

@@ -13,7 +13,7 @@ export const certsChangeCaCommand: CommandDefinition = {
     command.action(async (options: { finish?: boolean; force?: boolean }) => {
       if (options.force && !options.finish) throw new UsageError('--force belongs to --finish')
       const { now } = invocation.surroundings
-      const { settings, hosts } = await invocation.loadConfiguration()
+      const { settings, hosts, problems } = await invocation.loadConfiguration()
       const { authorityProgress, beginAuthorityChange, finishAuthorityChange } = await import(
         '../jobs/change-authority.ts'
       )
@@ -27,12 +27,16 @@ export const certsChangeCaCommand: CommandDefinition = {
         invocation.report(result, describeBegin(authority.subject))
         return
       }
-      const names = hosts.filter(({ disabled }) => !disabled).map(({ name }) => name)
+      // Also those that are not backed up now, or whose modules cannot be used: they would be left behind all the same.
+      const broken = problems.flatMap(({ host }) => host ?? [])
+      const names = [...new Set([...hosts.map(({ name }) => name), ...broken])].sort()
       const { open } = await authorityProgress(settings.certs, names, now())
       if (open.length > 0 && !options.force) {
         const list = open.map(({ host, lacks }) => `${host} ${lacks}`)
         throw new UsageError(`Not all hosts have the new authority: ${list.join('; ')}`, {
-          hint: 'backup-server check brings it to those that can be reached. With --force, the others have to be set up anew.',
+          hint:
+            'backup-server check brings it to those that can be reached; one that is disabled has to be named: check HOST. With ' +
+            '--force, the others have to be set up anew. Of a host that is gone, remove the module.',
         })
       }
       await finishAuthorityChange(settings.certs, now())
