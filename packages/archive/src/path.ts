@@ -131,8 +131,11 @@ export function isSafePath(path: BytePath): boolean {
   return true
 }
 
-/** Longest path in an archive. Linux limits a name to 255 bytes, but not the depth of a tree. */
-export const pathBytesMax = 256 * 1024
+/**
+ * Longest path in an archive: four times what Linux takes in one call. It limits the depth of a tree by nothing, and each level
+ * costs its whole path in the index, so that it is what a folder within a folder within a folder costs at most (0037).
+ */
+export const pathBytesMax = 16 * 1024
 
 /** Longest target of a symbolic link: Linux's PATH_MAX. Targets of hard links are paths. */
 export const linkTargetBytesMax = 4096

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once as eventOf } from 'node:events'
 import {
   appendFileSync,
   closeSync,
@@ -271,4 +273,26 @@ test('a second name of a file whose first name could not be read becomes the fir
   assert.deepEqual([entries.b!.type, entries.c!.type], ['file', 'hardlink'])
   assert.equal(entries.c!.target, folder.pathOf('b'))
   assert.deepEqual(warningsIn(folder, packed), ['vanished a'])
+})
+
+test('a file that somebody has a lease on is waited for until he gives it back', async (t) => {
+  using folder = new PackingFolder()
+  folder.file('a', 'before')
+  folder.file('leased', 'content')
+  const script = join(import.meta.dirname, 'hold-lease.ts')
+  const holder = spawn(process.execPath, [script, folder.at('leased').toString()], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const ended = eventOf(holder, 'exit')
+  try {
+    await Promise.race([eventOf(holder.stdout!, 'data'), ended])
+    if (holder.exitCode !== null) return t.skip('this file system has no leases')
+    const packed = packInPlace([folder.root()])
+    assert.deepEqual(packed.warnings, [])
+    assert.equal(contentOf(packed, entriesIn(folder, packed).leased!).toString(), 'content')
+  } finally {
+    holder.kill('SIGKILL')
+    await ended
+  }
+  assert.equal(holder.signalCode, 'SIGIO')
 })

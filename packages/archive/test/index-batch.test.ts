@@ -630,7 +630,7 @@ test('a batch that is full of paths that are gone says so, and has room for the 
 
 test('a full batch says so, and what was refused fits into the next one', () => {
   const encoder = new IndexBatchEncoder(header)
-  const paths = Array.from({ length: 40 }, (_, i) => `${String(i).padStart(2, '0')}/${'x'.repeat(200_000)}`)
+  const paths = Array.from({ length: 400 }, (_, i) => `${String(i).padStart(3, '0')}/${'x'.repeat(16_000)}`)
   const batches: Buffer[] = []
   for (const path of paths) {
     if (encoder.add(entry(path, { type: 'fifo' }))) continue
@@ -653,7 +653,7 @@ test('a full batch says so, and what was refused fits into the next one', () => 
 test('the largest entry of all fits into a batch', () => {
   const archives = Array.from({ length: batchArchivesMax }, (_, i) => `${i}-`.padEnd(255, 'x'))
   const largest: Entry = {
-    ...file(`y${'x'.repeat(256 * 1024 - 1)}`, '', {
+    ...file(`y${'x'.repeat(pathBytesMax - 1)}`, '', {
       user: bytes('u'.repeat(256)),
       group: bytes('g'.repeat(256)),
     }).entry,
@@ -666,13 +666,13 @@ test('the largest entry of all fits into a batch', () => {
     size: 2 ** 44,
   }
   const encoded = encodeIndexBatch({ header: null, entries: [largest], gone: [], end })
-  assert.ok(encoded.length > 1024 * 1024)
+  assert.ok(encoded.length > 768 * 1024)
   assert.deepEqual(decodeIndexBatch(encoded).entries[0]!.extents, largest.extents)
 })
 
 test('an entry that no reader would take is not written', () => {
   const wrong: Record<string, Partial<Entry>> = {
-    path: { path: 'x'.repeat(256 * 1024 + 1) as BytePath },
+    path: { path: 'x'.repeat(pathBytesMax + 1) as BytePath },
     target: { type: 'symlink', target: 'x'.repeat(4097) as BytePath },
     user: { user: 'x'.repeat(257) as BytePath },
     extents: { extents: new Array(8193).fill({ archive: null, offset: 0, length: 1 }) },

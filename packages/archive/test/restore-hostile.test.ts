@@ -217,14 +217,14 @@ test('a tree deeper than descriptors, with paths longer than the kernel takes, c
   const folder = new TemporaryFolder()
   t.after(() => execFileSync('rm', ['-rf', folder.path]))
   const { target } = site(folder)
-  const depth = 1200
-  const name = 'd'.repeat(200)
+  const depth = 300
+  const name = 'd'.repeat(53)
   const members: Member[] = []
   let path = ''
   for (let i = 0; i < depth; i++) {
     path = i === 0 ? name : `${path}/${name}`
     members.push(other(path, 'directory', { mode: 0o751, mtimeSeconds: 1_000_000 + i }))
-    if (i % 400 === 0) members.push(file(`${path}/file`, `at ${i}`))
+    if (i % 100 === 0) members.push(file(`${path}/file`, `at ${i}`))
   }
   members.push(
     file(`${path}/file`, 'at the bottom'),

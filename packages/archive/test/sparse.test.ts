@@ -423,7 +423,7 @@ test('a file whose content is the same and whose holes are elsewhere is packed a
   assert.equal(entry.storedSize, 2 * MiB + 512)
 })
 
-test('a file that is too large for the archive is reported, and the run goes on', (t) => {
+test('a file that is too large for the archive is reported by all its names, and the run goes on', (t) => {
   if (!existsSync('/dev/shm')) return t.skip('this machine has no /dev/shm')
   using folder = new PackingFolder('/dev/shm')
   try {
@@ -432,13 +432,15 @@ test('a file that is too large for the archive is reported, and the run goes on'
   } catch (error) {
     return t.skip(`/dev/shm has no such files: ${(error as Error).message}`)
   }
+  linkSync(folder.at('huge'), folder.at('second'))
   writeFileSync(folder.at('small'), 'small')
   for (const listOnly of [false, true]) {
     const packed = packInPlace([folder.root()], { listOnly })
-    assert.deepEqual(warningsIn(folder, packed), ['unreadable huge'])
+    assert.deepEqual(warningsIn(folder, packed), ['unreadable huge', 'unreadable second'])
     assert.match(packed.warnings[0]!.message, /its size is \d+, at most 9007199254740991/)
     assert.ok(entriesIn(folder, packed).small !== undefined)
     assert.equal(entriesIn(folder, packed).huge, undefined)
+    assert.equal(entriesIn(folder, packed).second, undefined)
   }
 })
 

@@ -72,8 +72,8 @@ test('the slash of a directory counts as part of its name', () => {
   assert.deepEqual(read(split), { size: 512, name: `${split}/` })
 })
 
-test('paths and hard link targets of 256 KiB come back whole', () => {
-  const long = `${'directory/'.repeat(26_214)}ab`
+test('paths and hard link targets of 16 KiB come back whole', () => {
+  const long = `${'directory/'.repeat(1638)}ab`
   const member = readTarMember(
     Buffer.from(encodeEntryHeader(entry(`${long}2`, { type: 'hardlink', target: bytes(long) }))),
   )

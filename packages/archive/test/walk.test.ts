@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmodSync, constants, existsSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, constants, existsSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import {
@@ -12,7 +12,8 @@ import {
 } from '../src/index.ts'
 import { sortOnce } from '../src/native/libc.ts'
 import { DeadMount } from './dead-mount.ts'
-import { DeepFolder, listTree, PackingFolder, withoutRights } from './packing-folder.ts'
+import { packInPlace } from './pack-in-place.ts'
+import { DeepFolder, listTree, PackingFolder, runProgram, withoutRights } from './packing-folder.ts'
 import { namesIn, walkAll } from './walk-all.ts'
 
 /** The folders that lead to a path, from the uppermost on. */
@@ -282,10 +283,35 @@ test('a path that is too long for the archive is reported once, and the walk goe
   const { paths, problems } = walkAll([folder.root()])
   assert.equal(problems.length, 1)
   assert.equal(problems[0]!.kind, 'unreadable')
-  assert.match(problems[0]!.message, /more than 262144 bytes/)
-  assert.ok(problems[0]!.path.length <= 300)
+  assert.match(problems[0]!.message, /more than 16384 bytes/)
+  assert.ok(problems[0]!.path.length <= pathBytesMax + 256)
   assert.equal(paths.at(-1), folder.pathOf('z'))
   assert.ok(paths.every((path) => path.length <= pathBytesMax))
+})
+
+test('beside a path that is too long, what is gone is noticed', () => {
+  using folder = new PackingFolder()
+  // Of two lengths, so that one of them is cut between two names wherever it is cut.
+  for (const top of ['a', 'ab']) {
+    using deep = new DeepFolder(folder.at(), [top, ...Array(200).fill('d')])
+    for (const name of ['z-gone', 'z-stays']) writeFileSync(deep.at(name), '')
+    using _ = new DeepFolder(
+      Buffer.from(deep.at('.')),
+      Array(Math.ceil(pathBytesMax / 250)).fill('n'.repeat(250)),
+    )
+  }
+  const before = packInPlace([folder.root()])
+  const isGone = (path: BytePath) => path.endsWith('/z-gone')
+  assert.equal(before.entries.filter(({ path }) => isGone(path)).length, 2)
+  for (const top of ['a', 'ab']) rmSync(folder.at(`${top}/${'d/'.repeat(200)}z-gone`))
+  const after = packInPlace([folder.root()], { baseline: before.entries })
+  assert.deepEqual(
+    after.gone.map(({ path }) => isGone(path)),
+    [true, true],
+  )
+  assert.ok(after.warnings.length === 2 && after.warnings.every(({ path }) => path.length < 300))
+  // The folder's own cleaning cannot take such paths.
+  runProgram('rm', ['-rf', folder.at('a').toString(), folder.at('ab').toString()])
 })
 
 test('names that begin with dashes, hold quotes, newlines or any other byte, or have 255 of them, come as they are', () => {

@@ -59,8 +59,8 @@ export const hooksMsMax = 60 * minuteMs
 /** The least that a request may slow a run down to: a frame must get through long before a peer would give up. */
 export const bytesPerSecondMin = 64 * KiB
 
-/** One path or pattern. The archive has the same limit for the paths of its entries. */
-export const pathBytesMax = 256 * KiB
+/** One path, with its leading `/`, or pattern. The archive has the same limit for the paths of its entries, without it. */
+export const pathBytesMax = 16 * KiB + 1
 
 /** Passes over the entries that an agent may ask for in one restore; it needs six. */
 export const restorePassesMax = 64

@@ -7,10 +7,14 @@ import { OwnerNames } from '../native/owner-names.ts'
 import type { BytePath } from '../path.ts'
 import { encodeEntryHeader, paddingBytes } from '../tar-header.ts'
 import { AttributeReader } from './attributes.ts'
-import { FileContent } from './file-content.ts'
+import { FileContent, PackingCancelled } from './file-content.ts'
 import type { HardLinks } from './hard-links.ts'
 import type { PackerSinks } from './sinks.ts'
 import type { Found } from './visitor.ts'
+
+/** How long a run waits for files that others have leases on, and how often it looks. */
+const leaseWaitMsMax = 60_000
+const leaseLookMs = 10
 
 /** Told of what cannot be packed. */
 export interface EntryProblems {
@@ -53,6 +57,7 @@ export class EntryPacker {
   readonly #owners = new OwnerNames()
   readonly #content: FileContent
   readonly #attributes: AttributeReader
+  #leaseWaitMs = leaseWaitMsMax
 
   constructor(
     sinks: PackerSinks,
@@ -153,7 +158,7 @@ export class EntryPacker {
   }
 
   #packFile(found: Found, before: Entry | null): void {
-    const fd = openFileAt(found.directory, found.name)
+    const fd = this.#openFile(found)
     if (fd < 0) {
       const message = `cannot open the file: ${describeErrno(fd)}`
       const replaced = fd === -errno.ENOENT || fd === -errno.ELOOP || fd === -errno.ENXIO
@@ -172,6 +177,22 @@ export class EntryPacker {
     } finally {
       close(fd)
     }
+  }
+
+  /**
+   * Who has a lease on a file, as file servers do, is asked by the first attempt to give it back, and loses it after some time
+   * if he does not (fcntl(2), F_SETLEASE).
+   */
+  #openFile({ directory, name }: Found): number {
+    let fd = openFileAt(directory, name)
+    while (fd === -errno.EAGAIN && this.#leaseWaitMs > 0) {
+      const { state } = this.#sinks
+      if (state.isCancelled) throw new PackingCancelled()
+      state.pause(leaseLookMs)
+      this.#leaseWaitMs -= leaseLookMs
+      fd = openFileAt(directory, name)
+    }
+    return fd
   }
 
   /** The attributes come from the open file, so that they and the content are of one object. */
@@ -241,6 +262,7 @@ export class EntryPacker {
       return true
     } catch (error) {
       if (!(error instanceof ArchiveError)) throw error
+      if (entry.type !== 'hardlink' && entry.nlink > 1) this.#hardLinks.forget(entry)
       this.#problems.unreadable(entry.path, error.message)
       return false
     }

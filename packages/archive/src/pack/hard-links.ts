@@ -26,6 +26,11 @@ export class HardLinks {
     if (first === undefined) this.#firstNames.set(key, { path, left: object.nlink - 1 })
     else if (--first.left === 0) this.#firstNames.delete(key)
   }
+
+  /** The first name that was met is not in the archive, so that the next one is to be the first. */
+  forget(object: ObjectIdentity): void {
+    this.#firstNames.delete(keyOf(object))
+  }
 }
 
 /** With the ctime, as the number of an inode may pass to a new file during the run. */

@@ -1,7 +1,7 @@
 import { type ArchiveEnd, type Counts, type Entry, type EntryType, noCounts } from '../entry.ts'
 import { close, openDirectoryAt, readNames } from '../native/libc.ts'
 import type { Mount } from '../native/mounts.ts'
-import type { BytePath } from '../path.ts'
+import { type BytePath, pathBytesMax } from '../path.ts'
 import { endOfArchive } from '../tar-header.ts'
 import { Baseline, isUnchanged, type NextBaselineEntry } from './baseline.ts'
 import { EntryPacker, typeOf } from './entry-packer.ts'
@@ -14,6 +14,9 @@ import { Selectivity } from './selectivity.ts'
 import type { PackerSinks } from './sinks.ts'
 import type { Found, Visitor, WalkProblem } from './visitor.ts'
 import { walk } from './walk.ts'
+
+/** What is told of a path that is too long. */
+const pathBytesShown = 200
 
 export interface PackOptions {
   listOnly?: boolean
@@ -99,7 +102,9 @@ class Packer implements Visitor {
   problem(kind: WalkProblem, path: BytePath, message: string): void {
     this.counts[kind]++
     if (kind === 'unreadable') this.#baseline?.keep(path)
-    this.#sinks.warn({ code: kind, path, message })
+    // One that no archive can hold is no path for a message either.
+    const shown = path.length > pathBytesMax ? (path.slice(0, pathBytesShown) as BytePath) : path
+    this.#sinks.warn({ code: kind, path: shown, message })
   }
 
   leftOut(path: BytePath, reason: LeftOutReason, detail: () => string, mount: Mount | null): void {

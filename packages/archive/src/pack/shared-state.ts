@@ -70,6 +70,12 @@ export class SharedState {
     }
   }
 
+  /** Blocks for so long, or less where the owner has something to say. */
+  pause(ms: number): void {
+    Atomics.wait(this.#words, wordOf.returned, Atomics.load(this.#words, wordOf.returned), ms)
+    Atomics.add(this.#words, wordOf.activity, 1)
+  }
+
   /** Index batches that the owner is done with. */
   get batchesDone(): number {
     return Atomics.load(this.#words, wordOf.batchesDone)

@@ -98,7 +98,7 @@ class TreeWalk {
     this.#visitor.approach(path)
     if (path.length > pathBytesMax) {
       const message = `a path of more than ${pathBytesMax} bytes`
-      this.#visitor.problem('unreadable', path.slice(0, 200) as BytePath, message)
+      this.#visitor.problem('unreadable', path, message)
       return
     }
     const place = this.#placeOf(level, path, name)

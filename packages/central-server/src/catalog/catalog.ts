@@ -15,7 +15,7 @@ export const warningsKeptMax = 1000
 /** Messages of errors and warnings, and the paths that warnings are about, are cut to this. */
 export const messageLengthMax = 4096
 
-/** What of a text from elsewhere is kept: a thousand warnings with paths of 256 KiB would fill the memory. */
+/** What of a text from elsewhere is kept: a thousand warnings take no more than some MiB. */
 export function cutText(text: string): string {
   if (text.length <= messageLengthMax) return text
   // A copy: a slice would keep the whole in memory.
