@@ -29,9 +29,10 @@ import { adoptArchives } from '../src/jobs/adopt-archives.ts'
 import { type PruneResult, pruneHost } from '../src/jobs/prune.ts'
 import { rebuildCatalog } from '../src/jobs/rebuild-catalog.ts'
 import { verify } from '../src/jobs/verify.ts'
-import { listArchives } from '../src/storage/archive-list.ts'
+import { archivePath, listArchives } from '../src/storage/archive-list.ts'
 import { openRepository } from '../src/storage/repository.ts'
 import { day, dumpVersions, type PastRun, PastRuns, type Tree, trashDays } from './past-run.ts'
+import { backupServer } from './run-program.ts'
 import { remembering } from './told.ts'
 
 const { signal } = new AbortController()
@@ -316,6 +317,59 @@ test('a damaged archive keeps no other from being merged; it is told, and not re
   assert.equal(past.files('archives').length, filesAfterMerging)
   assert.deepEqual(seen(past.catalog), before)
   await requireWell(past)
+})
+
+test('an archive that the disk cannot read keeps no other from being merged; it is told, and tried again the next time', {
+  skip: noStrace,
+}, async () => {
+  using past = await PastRuns.create()
+  await mergeable(past)
+  const before = seen(past.catalog)
+  past.catalog.checkpoint()
+  const env = { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1', UV_THREADPOOL_SIZE: '1' }
+  const program = join(import.meta.dirname, 'prune-command.ts')
+  const home = past.folder.at('home')
+  const init = backupServer(['--home', home, 'init', '--repository', past.folder.at('unused')])
+  assert.equal(init.status, 0, init.stderr)
+  const rules = "address: '127.0.0.1', paths: ['/t'], password: 'secret', retention: { last: 2 }"
+  writeFileSync(join(home, 'hosts/web1.ts'), `export default { ${rules} }`, { mode: 0o600 })
+  const names = past.files('archives')
+  const counts: number[] = []
+  // From some read of it on: when archives are compared with the catalog, and when they are packed.
+  for (const when of ['1+', '10+']) {
+    const folder = past.folder.at(`unread-${when}`)
+    cpSync(past.repository.folder, folder, { recursive: true })
+    const repository = await openRepository(folder)
+    writeFileSync(
+      join(home, 'settings.ts'),
+      `export default { repository: ${JSON.stringify(folder)}, trash: '${trashDays} days' }`,
+      { mode: 0o600 },
+    )
+    const damaged = archivePath(repository, 'web1', names[2]!)
+    const trace = ['-f', '-qq', '-o', '/dev/null', '-P', damaged, '-e', 'trace=read,pread64']
+    const inject = `inject=read,pread64:error=EIO:when=${when}`
+    const command = [...trace, '-e', inject, process.execPath, program, home, String(past.nowMs)]
+    const { status, stdout, stderr } = spawnSync('strace', command, { encoding: 'utf8', env })
+    assert.equal(status, 3, stdout + stderr)
+    const { refused, unread } = JSON.parse(stdout) as Pick<PruneResult, 'refused' | 'unread'>
+    counts.push(unread.length)
+    assert.deepEqual(refused, [])
+    for (const { archive, reason } of unread) {
+      assert.equal(archive, names[2])
+      assert.equal(reason, `${damaged} cannot be read: the disk reported an error (EIO)`)
+    }
+    using catalog = new Catalog(repository.catalogFile, { now: () => past.nowMs })
+    assert.deepEqual(seen(catalog), before)
+    const { archives } = await listArchives(repository, 'web1')
+    // Those behind it were merged.
+    assert.ok(archives.length < names.length, `${archives.length} of ${names.length}, from read ${when} on`)
+    const again = await pruneHost({ ...past.prune, catalog, repository }, keeping(2))
+    assert.deepEqual([again.refused, again.unread], [[], []])
+    assert.equal((await listArchives(repository, 'web1')).archives.length, filesAfterMerging)
+    assert.deepEqual(seen(catalog), before)
+    await requireWell(past, catalog, repository)
+  }
+  assert.deepEqual(counts, [1, 1])
 })
 
 test('while somebody reads, nothing is merged', async () => {

@@ -65,6 +65,7 @@ test('a plan changes nothing, and what it says is then done', async () => {
     emptied: [],
     repacked: [],
     refused: [],
+    unread: [],
     putOff: null,
   })
   assert.deepEqual(idsOf(past), [5, 6])

@@ -1,5 +1,5 @@
 import { Catalog } from '../catalog/catalog.ts'
-import { exitCodeOfError, worstExitCode } from '../exit-codes.ts'
+import { exitCodeOfError, exitCodes, worstExitCode } from '../exit-codes.ts'
 import { chooseHosts } from '../jobs/choose-hosts.ts'
 import { type PrunePlan, type PruneResult, planPrune, pruneHost } from '../jobs/prune.ts'
 import { openRepository } from '../storage/repository.ts'
@@ -33,6 +33,8 @@ export const pruneCommand: CommandDefinition = {
           const dryRun = options.dryRun ?? false
           const result = dryRun ? null : await pruneHost(context, host)
           const plan = result ?? planPrune(context, host)
+          if (result !== null && result.unread.length > 0)
+            invocation.exitCode = worstExitCode([invocation.exitCode, exitCodes.incomplete.code])
           invocation.report(reportPlan(plan, dryRun, result), [
             ...describePlan(plan, dryRun || (result !== null && result.putOff !== null)),
             ...describeFailures(plan, dryRun || (result !== null && result.putOff !== null)),
@@ -57,8 +59,8 @@ function reportPlan(
   dryRun: boolean,
   result: PruneResult | null,
 ): object {
-  const { repacked = [], refused = [], emptied = [], putOff = null } = result ?? {}
-  return { host, dryRun, refusal, putOff, decisions, oldFailures, repacked, refused, emptied }
+  const { repacked = [], refused = [], unread = [], emptied = [], putOff = null } = result ?? {}
+  return { host, dryRun, refusal, putOff, decisions, oldFailures, repacked, refused, unread, emptied }
 }
 
 function describeFailures({ host, oldFailures }: PrunePlan, dryRun: boolean): string[] {
@@ -70,7 +72,7 @@ function describeFailures({ host, oldFailures }: PrunePlan, dryRun: boolean): st
 }
 
 function describeRepacks(host: string, result: PruneResult | null): string[] {
-  const { repacked = [], refused = [], putOff = null } = result ?? {}
+  const { repacked = [], refused = [], unread = [], putOff = null } = result ?? {}
   return [
     ...(putOff === null ? [] : [`${host}: put off until the next prune: ${printable(putOff)}`]),
     ...repacked.map(
@@ -80,6 +82,10 @@ function describeRepacks(host: string, result: PruneResult | null): string[] {
     ...refused.map(
       ({ archive, reason, sinceMs }) =>
         `${host}: ${archive} is not packed anew${sinceMs === null ? '' : `, as was found ${formatTime(sinceMs)}`}: ${printable(reason)}`,
+    ),
+    ...unread.map(
+      ({ archive, reason }) =>
+        `${host}: ${archive} stays as it is until the next prune: ${printable(reason)}`,
     ),
   ]
 }

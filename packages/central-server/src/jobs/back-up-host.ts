@@ -144,11 +144,13 @@ class HostRun {
       if (outcome !== 'complete' && outcome !== 'complete-with-changes')
         return forgetFailures(this.#context.catalog, plan.oldFailures)
       if (plan.refusal !== null) this.#report.tell('retention-refused', plan.refusal)
-      const { refused, putOff } = await applyPrune(this.#context, plan)
+      const { refused, unread, putOff } = await applyPrune(this.#context, plan)
       if (putOff !== null) this.#report.tell('retention-put-off', putOff)
       // Once: what was told before is told by prune.
       for (const { archive, reason } of refused.filter(({ sinceMs }) => sinceMs === null))
         this.#report.tell('repack-refused', `${archive} is not packed anew: ${reason}`)
+      for (const { archive, reason } of unread)
+        this.#report.tell('retention-failed', `${archive} is not packed anew: ${reason}`)
     } catch (error) {
       const { message, hint = '' } = error as Error & { hint?: string }
       this.#report.tell('retention-failed', hint === '' ? message : `${message}. ${hint}`)

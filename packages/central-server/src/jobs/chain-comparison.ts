@@ -4,13 +4,15 @@ import { catalogDamaged } from '../catalog/failure.ts'
 import { RetoldVersions } from '../catalog/retold-versions.ts'
 import { CatalogError } from '../errors.ts'
 import { archivePath } from '../storage/archive-list.ts'
-import { withStorageErrors } from '../storage/failure.ts'
+import { describeBadSector, isBadSector, withStorageErrors } from '../storage/failure.ts'
 import type { Repository } from '../storage/repository.ts'
 
 /** An archive whose index cannot be read, so that what it needs of those before it is not known. */
 export interface UnreadableArchive {
   run: Run
   reason: string
+  /** The disk could not give it, which may be otherwise the next time; else it is damaged or missing. */
+  mayPass: boolean
 }
 
 /**
@@ -42,8 +44,8 @@ export class ChainComparison {
     using retold = new RetoldVersions(this.#catalog, this.#host, this.#catalog.archivedRuns(this.#host))
     let unreadable: UnreadableArchive | null = null
     for (const run of chain.filter(({ id }) => id >= from)) {
-      const reason = await this.#retell(retold, run)
-      if (reason !== null) unreadable = { run, reason }
+      const fault = await this.#retell(retold, run)
+      if (fault !== null) unreadable = { run, ...fault }
     }
     const first = unreadable === null ? from : unreadable.run.id + 1
     // A connection of its own: the heartbeat of the lease is written in between.
@@ -63,7 +65,7 @@ export class ChainComparison {
   }
 
   /** Returns why the index cannot be read; `null` if it can. */
-  async #retell(retold: RetoldVersions, run: Run): Promise<string | null> {
+  async #retell(retold: RetoldVersions, run: Run): Promise<Omit<UnreadableArchive, 'run'> | null> {
     const path = archivePath(this.#repository, run.host, run.archive!.name)
     return withStorageErrors(`read ${path}`, async () => {
       try {
@@ -71,11 +73,13 @@ export class ChainComparison {
         for await (const batch of reader.batches()) retold.add(run, batch)
         return null
       } catch (error) {
-        if (error instanceof ArchiveError) return error.message
+        const lasting = (reason: string) => ({ reason, mayPass: false })
+        if (isBadSector(error)) return { reason: describeBadSector(path), mayPass: true }
+        if (error instanceof ArchiveError) return lasting(error.message)
         // An index that no catalog can take in, as with a path that stands in it twice.
         if (error instanceof CatalogError && error.code === 'catalog-damaged')
-          return `${path}: its index cannot be taken into a catalog`
-        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return `${path} is missing`
+          return lasting(`${path}: its index cannot be taken into a catalog`)
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return lasting(`${path} is missing`)
         throw error
       }
     })

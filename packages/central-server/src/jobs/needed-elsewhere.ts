@@ -2,7 +2,7 @@ import { ArchiveError, ArchiveReader } from '@central-backup/archive'
 import type { Catalog, Run } from '../catalog/catalog.ts'
 import { isBridged } from '../catalog/ingest-archive.ts'
 import { archivePath } from '../storage/archive-list.ts'
-import { withStorageErrors } from '../storage/failure.ts'
+import { isBadSector, withStorageErrors } from '../storage/failure.ts'
 import type { Repository } from '../storage/repository.ts'
 
 /**
@@ -43,7 +43,8 @@ async function archivesNamedBy(repository: Repository, run: Run): Promise<Set<st
           for (const { archive } of extents) if (archive !== null) named.add(archive)
       return named
     } catch (error) {
-      if (error instanceof ArchiveError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null
+      const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+      if (error instanceof ArchiveError || isMissing || isBadSector(error)) return null
       throw error
     }
   })

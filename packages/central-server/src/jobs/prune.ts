@@ -85,13 +85,19 @@ export async function applyPrune(context: PruneContext, plan: PrunePlan): Promis
     return found
   })
   if (reader !== null)
-    return { emptied: [], repacked: [], refused: [], putOff: `nothing is removed: ${reader}` }
+    return { emptied: [], repacked: [], refused: [], unread: [], putOff: `nothing is removed: ${reader}` }
   for (const generation of new Set(removed.map((run) => run.generation)))
     purgeRemoved(catalog, { generation })
   // Who verifies looks at all archives, also those that no run needs, and may have begun since.
   const later = catalog.transaction(() => findReader(catalog, plan.host))
   if (later !== null) {
-    return { emptied: [], repacked: [], refused: [], putOff: `archives stay where they are: ${later}` }
+    return {
+      emptied: [],
+      repacked: [],
+      refused: [],
+      unread: [],
+      putOff: `archives stay where they are: ${later}`,
+    }
   }
   forgetFailures(catalog, plan.oldFailures)
   const keptGenerations = await generationsNeededElsewhere(catalog, repository, plan.host)

@@ -23,7 +23,7 @@ import {
 import { findReader } from '../catalog/read-lease.ts'
 import { BusyError, StorageError } from '../errors.ts'
 import { archivePath, listArchives, removeArchives, removePartials } from '../storage/archive-list.ts'
-import { withStorageErrors } from '../storage/failure.ts'
+import { describeBadSector, isBadSector, withStorageErrors } from '../storage/failure.ts'
 import { unlessMissing } from '../storage/if-there.ts'
 import type { Repository } from '../storage/repository.ts'
 import type { ChainComparison } from './chain-comparison.ts'
@@ -44,7 +44,12 @@ export interface RepackResult {
   repacked: { archive: string; bytesBefore: number; bytes: number; absorbed: string[] }[]
   /** Archives that were left as they are, and why. `sinceMs`: when that was found; it was not looked at again. */
   refused: { archive: string; reason: string; sinceMs: number | null }[]
+  /** Archives that the disk could not read. They stay as they are, like those before them, and are tried again the next time. */
+  unread: { archive: string; reason: string }[]
 }
+
+/** The disk could not read an archive that was to be packed anew, and nothing was done. */
+class UnreadArchiveError extends StorageError {}
 
 /**
  * Packs the archives of a host anew of whose content less than half is needed, and merges those of which only the index is needed into
@@ -59,7 +64,7 @@ export async function repackArchives(
   host: string,
   { removedBeforeMs, keptGenerations }: { removedBeforeMs: number; keptGenerations: ReadonlySet<number> },
 ): Promise<RepackResult> {
-  const result: RepackResult = { repacked: [], refused: [] }
+  const result: RepackResult = { repacked: [], refused: [], unread: [] }
   for (const chain of chainsWithRemoved(catalog, host, removedBeforeMs)) {
     if (keptGenerations.has(chain[0]!.run.generation)) continue
     await recallRefusals(catalog, repository, chain, result)
@@ -68,9 +73,10 @@ export async function repackArchives(
     for (let tasks = planChain(catalog, links); tasks.length > 0; tasks = planChain(catalog, links)) {
       const unreadable = await comparison.compare(runsOf(links), firstOf(tasks))
       if (unreadable !== null) {
-        const { run, reason } = unreadable
+        const { run, reason, mayPass } = unreadable
         for (const link of links) link.refused ||= link.run.id <= run.id
-        if (!result.refused.some(({ archive }) => archive === run.archive!.name))
+        if (mayPass) result.unread.push({ archive: run.archive!.name, reason })
+        else if (!result.refused.some(({ archive }) => archive === run.archive!.name))
           await refuse(catalog, repository, links.find((link) => link.run.id === run.id)!, reason, result)
         continue
       }
@@ -91,7 +97,7 @@ export async function compareBeforeRepacks(
   removedBeforeMs: number,
 ): Promise<void> {
   for (const chain of chainsWithRemoved(catalog, host, removedBeforeMs)) {
-    await recallRefusals(catalog, repository, chain, { repacked: [], refused: [] })
+    await recallRefusals(catalog, repository, chain, { repacked: [], refused: [], unread: [] })
     const tasks = planChain(catalog, chain)
     if (tasks.length > 0) await comparison.compare(runsOf(chain), firstOf(tasks))
   }
@@ -144,11 +150,15 @@ async function doTasks(
       for (const run of task.absorbs) after.delete(run.id)
       after.set(id, { ...after.get(id)!, storedBytes, run: catalog.run(id)! })
     } catch (error) {
-      if (!(error instanceof ArchiveError)) throw error
+      if (!(error instanceof ArchiveError || error instanceof UnreadArchiveError)) throw error
       const { id: run } = await findCulprit(catalog, repository, task)
       const link = after.get(run)!
       after.set(run, { ...link, refused: true })
-      await refuse(catalog, repository, link, error.message, result)
+      const { archive } = link.run
+      if (error instanceof UnreadArchiveError) {
+        const path = archivePath(repository, link.run.host, archive!.name)
+        result.unread.push({ archive: archive!.name, reason: describeBadSector(path) })
+      } else await refuse(catalog, repository, link, error.message, result)
     }
   }
   return [...after.values()]
@@ -206,7 +216,8 @@ async function findCulprit(
       for await (const _ of carriedEntries([{ path, paths: () => neededPaths(catalog, one) }]));
       for await (const _ of goneOf(path));
     } catch (error) {
-      if (error instanceof ArchiveError || (error as NodeJS.ErrnoException).code === 'ENOENT') return one
+      const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+      if (error instanceof ArchiveError || isMissing || isBadSector(error)) return one
       throw error
     }
     before = one.archive!.name
@@ -240,7 +251,9 @@ async function repackOne(
         paths: () => neededPaths(catalog, one),
       }))
       const { digest, archiveBytes, storedBytes } = await withMissingTold(() =>
-        repackArchive(reader, { needed, absorbed, kept }, (bytes) => file.write(bytes)),
+        repackArchive(reader, { needed, absorbed, kept }, (bytes) =>
+          withStorageErrors(`write ${path} anew`, () => file.write(bytes)),
+        ),
       )
       await file.sync()
       const row = {
@@ -271,12 +284,14 @@ function openPresent(path: string): Promise<ArchiveReader> {
   return withMissingTold(() => ArchiveReader.open(path))
 }
 
-/** An archive that is missing is one that cannot be packed anew, and keeps no other from it. */
+/** An archive that is missing, or that the disk cannot read, is one that cannot be packed anew, and keeps no other from it. */
 async function withMissingTold<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
     const { code, path } = error as NodeJS.ErrnoException
+    if (isBadSector(error))
+      throw new UnreadArchiveError('io-error', 'the disk cannot read an archive', { cause: error })
     if (code !== 'ENOENT') throw error
     throw new ArchiveError('repack-refused', `${path} is missing`, { cause: error })
   }

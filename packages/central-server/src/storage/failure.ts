@@ -77,6 +77,11 @@ export function isBadSector(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'EIO'
 }
 
+/** Says that of a file, for people. */
+export function describeBadSector(path: string): string {
+  return `${path} cannot be read: the disk reported an error (EIO)`
+}
+
 /** Does `work`, and throws what `toStorageError` makes of its failure; what is wrong with an archive stays as it is. */
 export async function withStorageErrors<T>(doing: string, work: () => Promise<T>): Promise<T> {
   try {
