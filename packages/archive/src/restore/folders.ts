@@ -4,7 +4,6 @@ import { makeDirectoryAt, openDirectoryPathAt, reopenDirectory, setMode } from '
 import type { BytePath } from '../path.ts'
 import { decide, unfinishedMode } from './decision.ts'
 import { hasLayout, mayBeSealed, setInodeFlags, setLayout, unseal, unsealOpen } from './inode-flags.ts'
-import { standsUnderOtherName } from './other-name.ts'
 import type { Spot } from './placement.ts'
 import { removeAt, removeStale } from './removal.ts'
 import { describeFailure } from './report.ts'
@@ -49,7 +48,7 @@ function makeFolder(work: RestoreWork, entry: Entry): boolean {
     }
     if (standing?.type === 'directory') {
       // The two are one here: what is in them comes together, which is told.
-      if (standsUnderOtherName(spot.folder, spot.name)) {
+      if (work.otherNames.standsUnder(spot.folder, spot.name)) {
         standing.underOtherName = true
         work.kept(entry, standing)
       }

@@ -2,7 +2,7 @@ import { type Entry, type EntryType, storedBytes } from '../entry.ts'
 import { cName, errno } from '../native/libc.ts'
 import { type BytePath, isSafePath, isWithin } from '../path.ts'
 import { type Action, decide, type Overwrite, type RestoreRules } from './decision.ts'
-import { standsUnderOtherName } from './other-name.ts'
+import { OtherNames } from './other-name.ts'
 import type { RestoreSource } from './source.ts'
 import { lookCloser, standingAt } from './standing.ts'
 import { openTarget } from './target.ts'
@@ -44,6 +44,7 @@ export class RestorePlanner implements Disposable {
   /** `null` where the target is not there. */
   readonly #tree: TargetTree | null
   readonly #rules: RestoreRules
+  readonly #otherNames = new OtherNames()
   /** What stands in place of a folder and stays: nothing can come below it. */
   #obstacle: BytePath | null = null
 
@@ -80,7 +81,7 @@ export class RestorePlanner implements Disposable {
     const standing = standingAt(folder, name, wanted.type)
     if (typeof standing === 'number') return standing === -errno.ENOENT ? 'create' : 'keep'
     const decided = decide(wanted, standing, this.#rules, (found) => lookCloser(folder, name, found))
-    const stands = decided === 'replace' && standsUnderOtherName(folder, name)
+    const stands = decided === 'replace' && this.#otherNames.standsUnder(folder, name)
     const action = stands ? 'keep' : decided
     const stays = action === 'keep' && standing?.type !== 'directory'
     if (entry.type === 'directory' && stays) this.#obstacle = entry.path

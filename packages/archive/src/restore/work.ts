@@ -5,7 +5,7 @@ import type { OpenObject } from '../native/libc-write.ts'
 import { type BytePath, isSafePath, quotePath } from '../path.ts'
 import { type Attribute, setAttributes } from './attributes.ts'
 import { type Action, decide, hasContent, type Overwrite, type RestoreRules } from './decision.ts'
-import { standsUnderOtherName } from './other-name.ts'
+import { OtherNames } from './other-name.ts'
 import type { Spot } from './placement.ts'
 import { describeFailure, type RestoreObserver, type RestorePhase, RestoreRecord } from './report.ts'
 import type { RestoreSource } from './source.ts'
@@ -59,6 +59,7 @@ export class RestoreWork {
   readonly tree: TargetTree
   readonly record: RestoreRecord
   readonly rules: RestoreRules
+  readonly otherNames = new OtherNames()
   /** There are files that are to be sealed when all else is done. */
   hasSealed = false
   readonly #observer: RestoreObserver
@@ -87,7 +88,7 @@ export class RestoreWork {
   /** What is to be done for an entry where `standing` has the name of `spot`. */
   decide(entry: Entry, spot: Spot, standing: Standing | null): Action {
     const action = decide(entry, standing, this.rules, (found) => lookCloser(spot.folder, spot.name, found))
-    if (action !== 'replace' || !standsUnderOtherName(spot.folder, spot.name)) return action
+    if (action !== 'replace' || !this.otherNames.standsUnder(spot.folder, spot.name)) return action
     standing!.underOtherName = true
     return 'keep'
   }
