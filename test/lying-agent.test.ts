@@ -704,6 +704,16 @@ const incrementalLies: Lie[] = [
     says: /did not have in the run before/,
   },
   {
+    name: 'the content of one file again and again, as that of others',
+    script: sends((pack) => {
+      const first = pack.entries.find(({ extents }) => extents.length > 0)!
+      const again = ['x', 'y', 'z'].map((name) => ({ ...first, path: bytes(`srv/z-${name}`) }))
+      return messagesOf({ ...pack, entries: [...pack.entries, ...again] })
+    }),
+    code: 'message-malformed',
+    says: /content that another file has/,
+  },
+  {
     name: "that a path with '..' is gone",
     script: sends((pack) => {
       const encoder = new IndexBatchEncoder(pack.header)

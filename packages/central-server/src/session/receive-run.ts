@@ -283,9 +283,14 @@ class RunReceiver {
       )
   }
 
+  /** Each byte of the tar stream is content of one file at most: else a few of them could be files without end. */
   #checkContent({ path, extents }: Entry): void {
     for (const { archive, offset, length } of extents) {
-      if (archive === null) this.#contentEnd = Math.max(this.#contentEnd, offset + length)
+      if (archive === null && offset < this.#contentEnd) {
+        const message = `the index says that ${quotePath(path)} has content that another file has, or that stands before it`
+        throw new ProtocolError('message-malformed', message)
+      }
+      if (archive === null) this.#contentEnd = offset + length
       else if (this.#requested.kind === 'full') {
         const message = `the index of a full run says that ${quotePath(path)} lies in the archive ${archive}`
         throw new ProtocolError('message-malformed', message)
