@@ -4,10 +4,10 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { type Channel, type MessageOf, restorePassesMax } from '@central-backup/protocol'
+import { type Channel, restorePassesMax } from '@central-backup/protocol'
 import { FakeAgent } from './harness/fake-agent.ts'
 import { peakMemoryOf } from './harness/measure.ts'
-import { honestPack, messagesOf } from './harness/pack.ts'
+import { restoredOneFile, sending } from './harness/pack.ts'
 import { patienceMs } from './harness/program.ts'
 import { Site } from './harness/site.ts'
 
@@ -16,17 +16,6 @@ type Restoring = FakeAgent['restoring']
 const everything = { type: 'restore-entries', order: 'path', types: null } as const
 const paths = (...texts: string[]) => texts.map((text) => Buffer.from(text))
 const contentOf = (...texts: string[]) => ({ type: 'restore-content', paths: paths(...texts) }) as const
-
-const report: NonNullable<MessageOf<'restore-end'>['report']> = {
-  restored: { files: 1, directories: 1, symlinks: 0, hardlinks: 0, specials: 0 },
-  contentBytes: 6,
-  equal: 0,
-  damaged: 0,
-  failed: 0,
-  kept: 0,
-  notSet: [],
-  mapped: [],
-}
 
 /** Takes the entries of one pass. */
 async function takeEntries(channel: Channel): Promise<void> {
@@ -115,7 +104,7 @@ const lies: Lie[] = [
   {
     name: 'for nothing, and reports a restore after a dry run',
     code: 'message-malformed',
-    restoring: asks({ type: 'restore-end', report }),
+    restoring: asks({ type: 'restore-end', report: restoredOneFile }),
     dryRun: true,
   },
   {
@@ -151,12 +140,7 @@ describe('an agent that is to restore and asks', () => {
   before(async () => {
     site = await Site.create()
     agent = await FakeAgent.start(await site.addHost('web1'))
-    agent.script = async ({ channel, request, archive }) => {
-      await channel.send({ type: 'archive-name', name: archive })
-      for (const message of messagesOf(honestPack(request))) await channel.send(message)
-      await channel.receive(['stored'])
-      await channel.send({ type: 'finished', localCopy: null })
-    }
+    agent.script = sending()
     assert.equal((await site.run()).code, 0)
   })
   after(async () => {
@@ -184,7 +168,7 @@ describe('an agent that is to restore and asks', () => {
       await takeEntries(channel)
       await channel.send(contentOf('/srv/a'))
       got.push((await channel.receive(['frame'])).payload)
-      await channel.send({ type: 'restore-end', report: { ...report, damaged: 1 } })
+      await channel.send({ type: 'restore-end', report: { ...restoredOneFile, damaged: 1 } })
     }
     const ended = await restore()
     assert.equal(ended.code, 3, ended.stderr)
@@ -200,7 +184,10 @@ describe('an agent that is to restore and asks', () => {
         await channel.send({ type: 'warning', code, path: Buffer.from(`/${evil}`), message: evil })
       const notSet = { kind: 'owner', count: 1, reason: evil, examples: [Buffer.from(`/${evil}`)] }
       const mapped = { kind: 'user', name: Buffer.from(evil), from: 1, to: 2, count: 3 } as const
-      await channel.send({ type: 'restore-end', report: { ...report, notSet: [notSet], mapped: [mapped] } })
+      await channel.send({
+        type: 'restore-end',
+        report: { ...restoredOneFile, notSet: [notSet], mapped: [mapped] },
+      })
     }
     for (const options of [[], ['--json']]) {
       const ended = await restore(...options)

@@ -6,7 +6,7 @@ import { describe, test } from 'node:test'
 import type { Channel } from '@central-backup/protocol'
 import { FakeAgent } from './harness/fake-agent.ts'
 import { Mount } from './harness/mount.ts'
-import { encodeIndex, honestPack, messagesOf } from './harness/pack.ts'
+import { encodeIndex, honestPack, sending } from './harness/pack.ts'
 
 import { Site } from './harness/site.ts'
 import { noise, writeTree } from './harness/tree.ts'
@@ -107,12 +107,7 @@ describe('a host', { concurrency: 2 }, () => {
     await using site = await Site.create()
     const host = await site.addHost('web1', { withoutAgent: true })
     await using agent = await FakeAgent.start(host)
-    agent.script = async ({ channel, archive, request }) => {
-      await channel.send({ type: 'archive-name', name: archive })
-      for (const message of messagesOf(honestPack(request))) await channel.send(message)
-      await channel.receive(['stored'])
-      await channel.send({ type: 'finished', localCopy: null })
-    }
+    agent.script = sending()
     assert.equal((await site.run()).code, 0)
     host.changeModule((text) => text.replace('paths:', `maxRunTime: '1 s',\n  paths:`))
     const advanceForEver = (channel: Channel, phase: 'pack' | 'files') => {

@@ -3,19 +3,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ArchiveReader } from '@central-backup/archive'
 import { FakeAgent } from './harness/fake-agent.ts'
-import { honestPack, messagesOf } from './harness/pack.ts'
+import { honestPack, messagesOf, sending } from './harness/pack.ts'
 import { type JsonLine, patienceMs } from './harness/program.ts'
 import { readRun, Site } from './harness/site.ts'
 
 type Script = FakeAgent['script']
 
-/** Does what an agent does that has found no fault with anything. */
-const behave: Script = async ({ channel, request, archive }) => {
-  await channel.send({ type: 'archive-name', name: archive })
-  for (const message of messagesOf(honestPack(request))) await channel.send(message)
-  await channel.receive(['stored'])
-  await channel.send({ type: 'finished', localCopy: null })
-}
+const behave = sending()
 
 /** Hosts whose agents are played by the test. */
 async function addHosts(site: Site, scripts: Readonly<Record<string, Script>>): Promise<AsyncDisposable> {

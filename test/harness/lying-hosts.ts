@@ -219,6 +219,9 @@ export interface SessionFuzzing {
   onGroup?(report: MutationReport): void
 }
 
+/** Throws where a session harms anybody. */
+export type SessionFuzzer = (fuzzing: SessionFuzzing) => Promise<MutationReport>
+
 /** Liars of one run. */
 const liars = 8
 
@@ -226,13 +229,7 @@ const liars = 8
  * Tells that many sessions with a mutation to a server of its own, and throws where one of them harms anybody: the message
  * has the mutations. All of the systematic mutations are among the first 4,500.
  */
-export async function fuzzSessions({
-  seed,
-  sessions,
-  seconds,
-  signal,
-  onGroup,
-}: SessionFuzzing): Promise<MutationReport> {
+export const fuzzSessions: SessionFuzzer = async ({ seed, sessions, seconds, signal, onGroup }) => {
   const beganMs = performance.now()
   await using site = await Site.create({
     settings: `connection: { attempts: 1 }, concurrency: ${liars + 1},`,

@@ -17,10 +17,10 @@ import {
 import type { Channel, Message, MessageOf, MessageType } from '@central-backup/protocol'
 import { file, other } from '../../packages/archive/test/sample.ts'
 import { FakeAgent } from './fake-agent.ts'
-import type { MutationReport, SessionFuzzing } from './lying-hosts.ts'
+import type { MutationReport, SessionFuzzer } from './lying-hosts.ts'
 import { peakMemoryOf } from './measure.ts'
 import { MutatedSide } from './mutated-side.ts'
-import { messagesOf, packMembers } from './pack.ts'
+import { packMembers, restoredOneFile, sending } from './pack.ts'
 import { patienceMs } from './program.ts'
 import { chooseMutations, describeMutation, type Mutation } from './session-mutations.ts'
 import { Site } from './site.ts'
@@ -40,13 +40,10 @@ const backedUp = [
 ]
 const selected = ['/srv/a', '/srv/again']
 
-const report: NonNullable<MessageOf<'restore-end'>['report']> = {
-  restored: { files: 1, directories: 1, symlinks: 0, hardlinks: 1, specials: 0 },
-  contentBytes: 6,
-  equal: 1,
-  damaged: 1,
-  failed: 1,
-  kept: 1,
+const report: typeof restoredOneFile = {
+  ...restoredOneFile,
+  restored: { ...restoredOneFile.restored, hardlinks: 1 },
+  ...{ equal: 1, damaged: 1, failed: 1, kept: 1 },
   notSet: [{ kind: 'owner', count: 1, reason: 'EPERM', examples: [Buffer.from('/srv/a')] }],
   mapped: [{ kind: 'user', name: Buffer.from('alice'), from: 1, to: 2, count: 3 }],
 }
@@ -145,12 +142,7 @@ class Scene implements AsyncDisposable {
   static async create(): Promise<Scene> {
     const site = await Site.create()
     const agent = await FakeAgent.start(await site.addHost('web1', { withoutAgent: true }))
-    agent.script = async ({ channel, request, archive }) => {
-      await channel.send({ type: 'archive-name', name: archive })
-      for (const message of messagesOf(packMembers(request, backedUp))) await channel.send(message)
-      await channel.receive(['stored'])
-      await channel.send({ type: 'finished', localCopy: null })
-    }
+    agent.script = sending((request) => packMembers(request, backedUp))
     const run = await site.run()
     assert.equal(run.code, 0, run.stdout)
     return new Scene(site, agent)
@@ -211,13 +203,7 @@ class Scene implements AsyncDisposable {
  * That many restores to a host that changes one thing of what it says, in real and as a dry run in turn. Throws where one
  * of them harms anybody; the message has the mutation.
  */
-export async function fuzzReceivers({
-  seed,
-  sessions,
-  seconds,
-  signal,
-  onGroup,
-}: SessionFuzzing): Promise<MutationReport> {
+export const fuzzReceivers: SessionFuzzer = async ({ seed, sessions, seconds, signal, onGroup }) => {
   const beganMs = performance.now()
   await using scene = await Scene.create()
   const chosen: Mutation[][] = []

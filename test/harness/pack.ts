@@ -12,6 +12,7 @@ import {
 } from '@central-backup/archive'
 import type { MessageOf } from '@central-backup/protocol'
 import { buildTar, file, type Member, other } from '../../packages/archive/test/sample.ts'
+import type { Script } from './fake-agent.ts'
 import { noise } from './tree.ts'
 
 export interface Pack {
@@ -116,4 +117,26 @@ export function summaryOf(
   const { digest, archiveBytes, tarBytes } = assembly.finish()
   const { outcome, counts, finishedAtMs } = end
   return { type: 'summary', outcome, counts, finishedAtMs, digest, archiveBytes, tarBytes }
+}
+
+/** What an agent does that sends an archive and has found no fault with anything. */
+export function sending(pack: (request: MessageOf<'backup'>) => Pack = honestPack): Script {
+  return async ({ channel, request, archive }) => {
+    await channel.send({ type: 'archive-name', name: archive })
+    for (const message of messagesOf(pack(request))) await channel.send(message)
+    await channel.receive(['stored'])
+    await channel.send({ type: 'finished', localCopy: null })
+  }
+}
+
+/** What an agent says that has restored a file of six bytes, and the folder that it is in. */
+export const restoredOneFile: NonNullable<MessageOf<'restore-end'>['report']> = {
+  restored: { files: 1, directories: 1, symlinks: 0, hardlinks: 0, specials: 0 },
+  contentBytes: 6,
+  equal: 0,
+  damaged: 0,
+  failed: 0,
+  kept: 0,
+  notSet: [],
+  mapped: [],
 }
