@@ -1,5 +1,6 @@
 /** Enrolment with the real programs: what works, what a person is told when it does not, and what can be run again. */
 import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
 import { readdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -143,6 +144,20 @@ test('a host that is set up already is not enrolled again, unless --force says s
   const forced = await site.startAgent([...args, '--force']).endWithin(patienceMs)
   assert.match(forced.stderr, /no server came/)
   await requireEnrolled(site, 'web1', configOf(site, 'web1'))
+})
+
+test('who has a host set up anew in the place of another is told which certificate is still taken', async () => {
+  const before = new X509Certificate(readFileSync(join(site.home, 'certs/hosts/web1.crt')))
+  const host = await startEnroll(site, 'anew')
+  const server = await site.server(...host.line.with(2, 'web1'), '--replace')
+  assert.equal(server.code, 0, server.stderr)
+  assert.match(
+    server.stdout,
+    new RegExp(`is still taken.*\n.*backup-server certs revoke ${before.serialNumber}\n`),
+  )
+  assert.equal((await host.program.endWithin(patienceMs)).code, 0)
+  const revoked = await site.ask('certs', 'revoke', before.serialNumber)
+  assert.equal(revoked.code, 0, revoked.stderr)
 })
 
 test('a host that is killed when it has written its files is enrolled by running both again, with the same key', async () => {

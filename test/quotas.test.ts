@@ -1,5 +1,6 @@
 /** What a host may have of the server, and a server of a host: room, time, speed, number. With the real programs. */
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
@@ -156,6 +157,19 @@ describe('an agent', { concurrency: 2 }, () => {
     host.changeModule((text) => text.replace('1 GB', '1536K'))
     const slow = await site.run('--full')
     assert.ok(took(slow.ends.web1!) >= 2900, `${took(slow.ends.web1!)} ms`)
+  })
+
+  test('lists no faster than its settings say', async () => {
+    await using site = await Site.create()
+    const host = await site.addHost('web1', { settings: `[limits]\nbytes_per_second = ${64 * 1024}` })
+    const names = Array.from({ length: 4000 }, () => randomBytes(20).toString('hex'))
+    writeTree(site.tree('web1'), Object.fromEntries(names.map((name) => [name, ''])))
+    await host.start()
+    assert.equal((await site.server('run', '--dry-run')).code, 0)
+    // Some 240 KiB, of which the first 64 are a credit.
+    const { msg, seconds } = await host.agent.untilLogged(({ msg }) => /^session (ended|failed)/.test(msg!))
+    assert.equal(msg, 'session ended: check complete')
+    assert.ok(Number(seconds) >= 1.5, `${seconds} s`)
   })
 
   test('is not backed up more often than its settings say', async () => {

@@ -46,7 +46,7 @@ export async function backUp(
   let copy: LocalCopy | null = null
   let outcome: Outcome = 'failed'
   try {
-    limitRate(session, request)
+    limitRate(session, request.bytesPerSecond)
     await channel.send({ type: 'archive-name', name: archive })
     const progress = new ProgressReports(channel)
     await prepare(session, hooks, warnings, progress)
@@ -78,6 +78,7 @@ export async function list(
   allowed: readonly BytePath[],
 ): Promise<SessionReport> {
   const { channel } = session
+  limitRate(session)
   const { end } = await packAndSend(session, request, {
     allowed,
     copy: null,
@@ -98,7 +99,7 @@ function nameArchive(request: MessageOf<'backup'>): string {
 }
 
 /** The smaller of what the host and the server want counts. */
-function limitRate({ channel, settings }: Session, { bytesPerSecond }: MessageOf<'backup'>): void {
+function limitRate({ channel, settings }: Session, bytesPerSecond?: number): void {
   const rates = [settings.limits.bytesPerSecond, bytesPerSecond].filter((rate) => rate != null)
   if (rates.length > 0) channel.limitRate(Math.min(...rates))
 }

@@ -13,6 +13,7 @@ import {
   textFromBytes,
 } from '@central-backup/archive'
 import { baselineMsMax, type Channel, type MessageOf, ProtocolError } from '@central-backup/protocol'
+import { sendLastWord } from './last-word.ts'
 import type { LeftOutReports } from './left-out-reports.ts'
 import type { LocalCopy } from './local-copy.ts'
 import type { ProgressReports } from './progress-reports.ts'
@@ -203,7 +204,7 @@ async function sendSummary(
   end: ArchiveEnd,
   assembled: AssembledArchive | null,
 ): Promise<void> {
-  await channel.send({
+  const summary: MessageOf<'summary'> = {
     type: 'summary',
     outcome: end.outcome,
     counts: end.counts,
@@ -211,7 +212,10 @@ async function sendSummary(
     digest: assembled?.digest ?? null,
     archiveBytes: assembled?.archiveBytes ?? 0,
     tarBytes: assembled?.tarBytes ?? 0,
-  })
+  }
+  // Of a listing, it is the last that is said.
+  if (assembled === null) await sendLastWord(channel, summary)
+  else await channel.send(summary)
 }
 
 /** The server is told what of the host's own troubles concerns it. */

@@ -81,10 +81,10 @@ async function readFirstLine(invocation: Invocation): Promise<string> {
 
 function tell(invocation: Invocation, plan: EnrollHostPlan, enrolled: EnrolledHost): void {
   const { name, target, paths, exclude, files } = plan
-  const { wasKnown, isConfirmed, clockAheadMs } = enrolled
+  const { wasKnown, replacedSerial, isConfirmed, clockAheadMs } = enrolled
   const { address, port } = target
   invocation.report(
-    { host: name, address, port, paths, exclude, files, wasKnown, isConfirmed, clockAheadMs },
+    { host: name, address, port, paths, exclude, files, wasKnown, replacedSerial, isConfirmed, clockAheadMs },
     [
       `Host ${name} is enrolled:`,
       `  ${printable(files.module)}  what is backed up: ${wasKnown ? 'as it was' : 'look it over'}`,
@@ -94,6 +94,12 @@ function tell(invocation: Invocation, plan: EnrollHostPlan, enrolled: EnrolledHo
       'Next:',
       '  1. On the host, look over its settings, and start the service: systemctl enable --now backup-host',
       `  2. Here, see whether it works: backup-server check ${name}`,
+      ...(replacedSerial === null
+        ? []
+        : [
+            '  3. The certificate that it had is still taken. If somebody else may have its key:',
+            `     backup-server certs revoke ${replacedSerial}`,
+          ]),
     ],
   )
   if (!isConfirmed) {
