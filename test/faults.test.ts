@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { describeCampaign, sample, type Tried, tryFault } from './faults/campaign.ts'
-import { findFaults, tornFiles } from './faults/invariants.ts'
+import { differencesOfCatalogs, faultsOfWord, findFaults, tornFiles } from './faults/invariants.ts'
 import { kindNamed } from './faults/plan.ts'
 import { Scene } from './faults/scene.ts'
 import { failedCall, lacksStrace, readSteps, type Step } from './faults/steps.ts'
@@ -91,6 +91,33 @@ test('steps are numbered by thread and call, from where they count on, and only 
     ['openat null 1', 'openat null 4', 'write null 1', 'fsync /changed 1'],
   )
   assert.match(failedCall(file)!, /^fsync\(6<\/data\/changed>\)/)
+})
+
+test('a catalog that is made anew may bring back what retention removed, and differs in nothing else', () => {
+  const catalog = (seen: Record<string, string[]>, ...removed: string[]) => ({
+    seen: new Map(Object.entries(seen)),
+    removed: new Set(removed),
+  })
+  const before = catalog({ a: ['1', '2'], b: ['3'] }, 'gone')
+  assert.deepEqual(differencesOfCatalogs(before, catalog({ a: ['1', '2'], b: ['3'], gone: ['4'] })), [])
+  const told = (seen: Record<string, string[]>) => differencesOfCatalogs(before, catalog(seen)).join()
+  assert.match(told({ a: ['1'], b: ['3'] }), /catalog of a: lacks 2/)
+  assert.match(told({ a: ['1', '2'] }), /catalog of b: lacks 3/)
+  assert.match(told({ a: ['1', '2', 'more'], b: ['3'] }), /catalog of a: has more/)
+  assert.match(told({ a: ['1', '2'], b: ['3'], other: ['5'] }), /has other, which was not there/)
+})
+
+test('who is killed need not say why, and who crashes, takes something for a bug or is silent is told', () => {
+  const ended: Ended = { code: null, signal: null, stdout: '', stderr: '', json: [], log: [] }
+  for (const signal of ['SIGKILL', 'SIGTERM', 'SIGINT'] as const)
+    assert.deepEqual(faultsOfWord({ ...ended, signal }), [])
+  assert.deepEqual(faultsOfWord({ ...ended, signal: 'SIGABRT', stderr: 'JavaScript heap out of memory' }), [])
+  assert.deepEqual(faultsOfWord({ ...ended, signal: 'SIGSEGV' }), ['it crashed: SIGSEGV'])
+  assert.deepEqual(faultsOfWord({ ...ended, code: 1 }), ['exit code 1, and not a word of why'])
+  assert.match(faultsOfWord({ ...ended, code: 77 }).join(), /exit code 77/)
+  const internal = { error: { code: 'internal', message: 'x' } } as unknown as Ended['json'][number]
+  assert.match(faultsOfWord({ ...ended, code: 1, json: [internal] }).join(), /takes it for a bug: x/)
+  assert.match(faultsOfWord({ ...ended, code: 0, json: [internal] }).join(), /exit code 0 with an error/)
 })
 
 test('a file with neither its old nor its new content is torn', () => {

@@ -55,15 +55,19 @@ function label(when: string, found: readonly string[]): string[] {
   return found.map((one) => `${when}: ${one}`)
 }
 
+const outOfMemory = /heap out of memory|FATAL ERROR|out of memory/
+
+/** What strikes ends a program by these, and V8 by SIGABRT where it has no memory; by any other, it has crashed. */
+const struckBy: ReadonlySet<NodeJS.Signals> = new Set(['SIGKILL', 'SIGTERM', 'SIGINT'])
+
 /** An exit code of the table; and where it is not 0, a reason that is ours and not a bug. */
-function faultsOfWord({ code, signal, stdout, stderr, json }: Ended): string[] {
+export function faultsOfWord({ code, signal, stdout, stderr, json }: Ended): string[] {
+  if (signal !== null && !struckBy.has(signal) && !outOfMemory.test(stderr)) return [`it crashed: ${signal}`]
   if (signal !== null) return []
   const known: number[] = Object.values(exitCodes).map((exit) => exit.code)
   // Node's own, where it cannot even begin or has no memory left.
   if (code === null || !known.includes(code))
-    return /heap out of memory|FATAL ERROR|out of memory/.test(stderr)
-      ? []
-      : [`exit code ${code}: ${stderr.slice(-400)}`]
+    return outOfMemory.test(stderr) ? [] : [`exit code ${code}: ${stderr.slice(-400)}`]
   const errors = json.flatMap((line) => {
     const { error } = line as { error?: { code?: string; message?: string } | null }
     return error == null ? [] : [error]
@@ -157,33 +161,49 @@ async function faultsOfLeftovers(scene: Scene): Promise<string[]> {
   return found
 }
 
-/** What the catalog says of runs that can be seen is what the archives alone say. */
+/**
+ * What the catalog says of runs that can be seen is what the archives alone say, and they tell of no other runs but those that
+ * retention has removed and whose archives are still there.
+ */
 async function faultsOfRebuild(scene: Scene): Promise<string[]> {
   const before = describeCatalog(scene)
   const rebuilt = await scene.ask('catalog', 'rebuild', '--json')
   if (rebuilt.code !== 0) return [`rebuild: ${rebuilt.stdout}${rebuilt.stderr}`]
-  const after = new Set(describeCatalog(scene))
-  return before
-    .filter((line) => !after.has(line))
-    .slice(0, 3)
-    .map((line) => `made anew, the catalog lacks ${line}`)
+  return differencesOfCatalogs(before, describeCatalog(scene))
 }
 
-function describeCatalog(scene: Scene): string[] {
+/** What a catalog says, a list of lines for each archive of a run that can be seen; and the archives of removed ones. */
+export interface DescribedCatalog {
+  seen: ReadonlyMap<string, readonly string[]>
+  removed: ReadonlySet<string>
+}
+
+/** At most three lines for each archive that is not the same in both. */
+export function differencesOfCatalogs(before: DescribedCatalog, after: DescribedCatalog): string[] {
+  const found: string[] = []
+  for (const [archive, lines] of before.seen)
+    found.push(...differences(`made anew, the catalog of ${archive}`, after.seen.get(archive) ?? [], lines))
+  for (const archive of after.seen.keys())
+    if (!before.seen.has(archive) && !before.removed.has(archive))
+      found.push(`made anew, the catalog has ${archive}, which was not there`)
+  return found
+}
+
+function describeCatalog(scene: Scene): DescribedCatalog {
   using catalog = new Catalog(join(scene.site.repository, 'catalog.sqlite'))
-  return catalog
-    .runs()
-    .filter(({ archive }) => archive !== null)
-    .flatMap((run) => {
-      const { outcome, kind, broken, counts, contentBytes, startedAtMs } = run
-      const name = run.archive!.name
-      const digest = Buffer.from(run.archive!.digest).toString('hex')
-      const entries = [...standingEntries(catalog, run, { order: 'path' })]
-      return [
-        toLine(name, { outcome, kind, broken, counts: sorted(counts), contentBytes, startedAtMs, digest }),
-        ...entries.map((entry) => toLine(name, entry)),
-      ]
-    })
+  const seen = new Map<string, string[]>()
+  for (const run of catalog.runs()) {
+    const { outcome, kind, broken, counts, contentBytes, startedAtMs, archive } = run
+    if (archive === null) continue
+    const digest = Buffer.from(archive.digest).toString('hex')
+    const entries = [...standingEntries(catalog, run, { order: 'path' })]
+    seen.set(archive.name, [
+      toLine({ outcome, kind, broken, counts: sorted(counts), contentBytes, startedAtMs, digest }),
+      ...entries.map(toLine),
+    ])
+  }
+  const known = catalog.hostNames().flatMap((host) => catalog.archiveNames(host))
+  return { seen, removed: new Set(known.filter((name) => !seen.has(name))) }
 }
 
 function sorted(counts: Readonly<Record<string, number>>): [string, number][] {
@@ -192,9 +212,8 @@ function sorted(counts: Readonly<Record<string, number>>): [string, number][] {
     .sort()
 }
 
-function toLine(archive: string, value: object): string {
-  const plain = JSON.stringify(value, (_, one) => (typeof one === 'bigint' ? String(one) : one))
-  return `${archive}: ${plain}`
+function toLine(value: object): string {
+  return JSON.stringify(value, (_, one) => (typeof one === 'bigint' ? String(one) : one))
 }
 
 /** Files that have neither their old nor their new content: what replaced them was not all of it. By lines of trees. */

@@ -106,7 +106,6 @@ export class Scene implements AsyncDisposable {
     const env = { TMPDIR: this.site.at('tmp'), ...options.env }
     const agent = await this.host.start({ ...options, env, keepModule: true })
     this.proxy.targetPort = this.host.port
-    this.#idleDescriptors = 0
     return agent
   }
 

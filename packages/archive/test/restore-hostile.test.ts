@@ -4,19 +4,24 @@ import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
+  closeSync,
+  constants,
   existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { constants as osConstants } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { ArchiveError, type Overwrite, planRestore, restoreTree } from '../src/index.ts'
+import { createFileAt } from '../src/native/libc-write.ts'
 import { bytes, file, type Member, other } from './sample.ts'
 import {
   archiveName,
@@ -195,6 +200,25 @@ test('a folder that is swapped for a link out of the target all the time leads n
     const rounds = await raceRestores(target, (problems) => problems > 0)
     t.diagnostic(`${rounds} restores`)
   })
+  untouched()
+})
+
+test('a file is begun only under a name that is not there, be it a file, a link, or a link to nothing', () => {
+  using folder = new TemporaryFolder()
+  const { target, outside, untouched } = site(folder)
+  writeFileSync(join(target, 'file'), 'kept')
+  linkSync(join(outside, 'secret'), join(target, 'hardlink'))
+  symlinkSync(join(outside, 'secret'), join(target, 'link'))
+  symlinkSync(join(outside, 'made'), join(target, 'dangling'))
+  const fd = openSync(target, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    for (const name of ['file', 'hardlink', 'link', 'dangling'])
+      assert.equal(createFileAt(fd, Buffer.from(`${name}\0`)), -osConstants.errno.EEXIST, name)
+  } finally {
+    closeSync(fd)
+  }
+  assert.equal(readFileSync(join(target, 'file'), 'utf8'), 'kept')
+  rmSync(join(target, 'hardlink'))
   untouched()
 })
 

@@ -66,6 +66,8 @@ function walkWithSwap(folder: PackingFolder, swap: (path: Buffer) => void): Walk
 
 const swaps: [string, (path: Buffer) => void][] = [
   ['a link to another folder', (path) => symlinkSync('../outside', path)],
+  // Its own mount is no other folder: that only the link is refused keeps the walk out of it.
+  ['a link to another file system', (path) => symlinkSync('/proc/self/task', path)],
   ['a file', (path) => writeFileSync(path, '')],
   [
     'another folder',
