@@ -45,6 +45,9 @@ interface Group {
 
 const tried: Tried[] = []
 
+/** What is told of a work that does not even come through with nothing striking. */
+const notStruck = 'none'
+
 /** Somebody has asked for the end: what is under way is ended in good order. */
 let ending = false
 for (const signal of ['SIGINT', 'SIGTERM']) {
@@ -76,7 +79,7 @@ async function plan(scene: Scene, work: Work, kind: FaultKind): Promise<Fault[]>
     tell({
       work: work.name,
       kind: kind.name,
-      fault: 'none',
+      fault: notStruck,
       hit: false,
       failed: null,
       exit: '',
@@ -147,8 +150,9 @@ async function main(): Promise<number> {
   const machine = `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}, Linux ${release()}, Node.js ${process.version}`
   const report = options.json ? say : (line: string) => process.stdout.write(`${line}\n`)
   for (const line of describeCampaign(tried)) report(line)
-  const felt = tried.filter(({ hit }) => hit).length
-  report(`${tried.length} faults tried, ${felt} felt, ${wrong.length} wrong, in ${seconds} s, seed ${seed}`)
+  const struck = tried.filter(({ fault }) => fault !== notStruck)
+  const felt = struck.filter(({ hit }) => hit).length
+  report(`${struck.length} faults tried, ${felt} felt, ${wrong.length} wrong, in ${seconds} s, seed ${seed}`)
   report(`${new Date().toISOString().slice(0, 10)}, ${machine}`)
   return wrong.length === 0 && tried.length > 0 ? 0 : 1
 }

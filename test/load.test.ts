@@ -7,7 +7,7 @@ import { formatLoad } from './load/report.ts'
 test('hourly runs of several agents are complete, but for those in trouble, and what is left of them comes back', async () => {
   const report = await runLoad({ agents: 4, hours: 3, seed: 2 })
   assert.deepEqual(report.faults, [])
-  assert.equal(report.sessions, 12)
+  assert.equal(report.runs, 12)
   assert.equal(report.restored, 4)
   const trouble = report.hours.reduce((sum, { troubles }) => sum + Object.keys(troubles).length, 0)
   assert.ok(trouble > 0, 'nobody was in trouble')
@@ -29,7 +29,7 @@ test('what grows all day is told', () => {
       const catalogBytes = (1 + grow * hour) * mebibyte
       return { ...rest, hour, server: usage(hour), agents, catalogBytes, repositoryBytes: 1 }
     })
-    const rest = { agents: 1, seed: 1, kept: 8, runsPerFull: 6, sessions: 24, idleAgentBytes: 1, restored: 1 }
+    const rest = { agents: 1, seed: 1, kept: 8, runsPerFull: 6, runs: 24, idleAgentBytes: 1, restored: 1 }
     return { ...rest, hours, seconds: 1, faults: [] }
   }
   assert.deepEqual(growthFaults(report(0)), [])

@@ -48,7 +48,8 @@ export interface LoadReport {
   /** Runs that are kept of each host, runs from one full one to the next. */
   kept: number
   runsPerFull: number
-  sessions: number
+  /** Runs of hosts that were told of, those of hosts that were down included. */
+  runs: number
   /** An agent that is a process of its own, before its first session. */
   idleAgentBytes: number
   restored: number
@@ -91,7 +92,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
     seed: options.seed,
     kept,
     runsPerFull,
-    sessions: 0,
+    runs: 0,
     idleAgentBytes: 0,
     restored: 0,
     seconds: 0,
@@ -160,7 +161,7 @@ class Day {
       if (trouble !== null) troubles[trouble] = (troubles[trouble] ?? 0) + 1
       const outcome = end?.outcome ?? 'none'
       outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
-      this.#report.sessions++
+      if (end !== undefined) this.#report.runs++
       const fault = faultOfEnd(end, trouble)
       if (fault !== null) this.#fault(`${host.name}: ${fault}`)
       if (outcome === 'complete') this.#model.get(host)!.set(end!.run!, stands.get(host)!)
@@ -205,11 +206,11 @@ class Day {
     const expected = this.#model.get(host)!.get(run)!
     const found = linesOf(readSnapshot(`${target}${root}`))
     const differing = expected.filter((line) => !found.includes(line))
+    if (found.length > 0) this.#report.restored++
     if (differing.length > 0 || found.length !== expected.length) {
       this.#fault(`${host.name}: run ${run} came back otherwise: ${differing.slice(0, 3).join('; ')}`)
     }
     rmSync(target, { recursive: true })
-    this.#report.restored++
   }
 
   #start(...args: string[]): Program {

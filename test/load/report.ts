@@ -23,10 +23,10 @@ const header = [
 
 /** A row an hour, and what it comes to. */
 export function formatLoad(report: LoadReport): string {
-  const { agents, hours, kept, runsPerFull, sessions, restored, seconds, idleAgentBytes, faults } = report
+  const { agents, hours, kept, runsPerFull, runs, restored, seconds, idleAgentBytes, faults } = report
   const busySeconds = hours.reduce((sum, hour) => sum + hour.seconds, 0)
   const lines = [
-    `${agents} agents, ${hours.length} hourly runs, ${sessions} sessions in ${Math.round(busySeconds)} s (${(sessions / busySeconds).toFixed(1)} a second), ${Math.round(seconds / 60)} minutes with all that is around them.`,
+    `${agents} agents, ${hours.length} hours, ${runs} runs of a host in ${Math.round(busySeconds)} s (${(runs / busySeconds).toFixed(1)} a second), ${Math.round(seconds / 60)} minutes with all that is around them.`,
     `Kept: ${kept} runs a host, a full one every ${runsPerFull}, an hour of trash. An idle agent that is a process has ${inMebibytes(idleAgentBytes)} MiB.`,
     formatTable(header, hours.map(formatHour), noColumns),
     `${restored} random moments, one of each host, were restored and compared.`,

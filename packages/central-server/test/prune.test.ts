@@ -338,4 +338,12 @@ test('where the clock seems to have jumped, everything stays, and the plan says 
   const plan = await pruneHost(past.prune, hostWith({ last: 1 }))
   assert.match(plan.refusal!, /was the clock set back/)
   assert.equal(idsOf(past).length, 6)
+  // A run that was made while the clock was 400 days ahead is no reason to take all others for old.
+  past.nowMs = day(406)
+  await past.add({ startedAtMs: day(406) })
+  const ahead = await pruneHost(past.prune, hostWith({ withinMs: 10 * dayMs }))
+  assert.match(ahead.refusal!, /400 days younger than the one before: did the clock jump/)
+  assert.deepEqual(new Set(ahead.decisions.map(({ action }) => action)), new Set(['keep']))
+  assert.equal(idsOf(past).length, 7)
+  assert.deepEqual(past.files('trash'), [])
 })
