@@ -128,7 +128,7 @@ describe('a server that restores to a host', () => {
       '.',
       'allowed',
       `${allowed}/a\0b`,
-      `${allowed}/${'x/'.repeat(131_000)}`,
+      `${allowed}/${'x/'.repeat(7_900)}`,
     ]
     const said = new Set<string>()
     for (const target of targets) {

@@ -81,8 +81,8 @@ test('what the run that it is for writes meanwhile does not show in it', async (
 
 test('entries that fill a frame by their size go on in the next', async () => {
   using past = await PastRuns.create()
-  const long = (n: number) => `${n}/${`${'x'.repeat(250)}/`.repeat(400)}file`
-  const tree = Object.fromEntries(Array.from({ length: 60 }, (_, n) => [long(n), file(long(n), 'x')]))
+  const long = (n: number) => `${n}/${`${'x'.repeat(250)}/`.repeat(60)}file`
+  const tree = Object.fromEntries(Array.from({ length: 300 }, (_, n) => [long(n), file(long(n), 'x')]))
   using lease = takeLease(past.catalog, 'web1')
   const id = past.catalog.beginRun({
     ...{ host: 'web1', kind: 'full', leaseToken: lease.token, startedAtMs: 1 },

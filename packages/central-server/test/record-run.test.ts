@@ -168,6 +168,56 @@ test('owners without end take no more memory than some, and each comes back as i
   }
 })
 
+test('a batch that is much work leaves turns to others, and what is gone takes all below it along, however much', async () => {
+  using past = await PastRuns.create()
+  using lease = takeLease(past.catalog, 'web1')
+  const { catalog } = past
+  const begin = (generation: number | null, startedAtMs: number) => {
+    const kind = generation === null ? 'full' : 'incremental'
+    return catalog.beginRun({ host: 'web1', kind, generation, leaseToken: lease.token, startedAtMs })
+  }
+  const { signal } = new AbortController()
+  const numbered = (prefix: string, count: number) =>
+    Array.from({ length: count }, (_, i) => `${prefix}${String(i).padStart(6, '0')}`)
+  let turns = 0
+  let longestMs = 0
+  let lastMs = performance.now()
+  const watch = () => {
+    turns++
+    longestMs = Math.max(longestMs, performance.now() - lastMs)
+    lastMs = performance.now()
+    timer = setImmediate(watch)
+  }
+  let timer = setImmediate(watch)
+  try {
+    const full = begin(null, day(1))
+    const entries = numbered('a/', 25_000).map((path) => entry(path, { type: 'fifo' }))
+    const beside = entry('b', { type: 'fifo' })
+    await new RunRecorder(catalog, full).addInTurns([...entries, beside], [], signal)
+    catalog.finishRun(full, { ...failed, kind: 'full' })
+    const next = begin(full, day(2))
+    const gone = ['a', ...numbered('c', 20_000)].map(
+      (path): Gone => ({ path: bytes(path), reason: 'deleted' }),
+    )
+    await new RunRecorder(catalog, next, { generation: full, base: full }).addInTurns([], gone, signal)
+    catalog.finishRun(next, failed)
+    const stood = [...standingEntries(catalog, catalog.run(next)!, { order: 'path' })]
+    assert.deepEqual(
+      stood.map(({ path }) => path),
+      ['b'],
+    )
+  } finally {
+    clearImmediate(timer)
+  }
+  assert.ok(turns > 10, `${turns} turns`)
+  assert.ok(longestMs < 1000, `others waited for ${longestMs} ms`)
+
+  const aborted = AbortSignal.abort(new Error('another has taken over'))
+  const many = numbered('d', 20_000).map((path) => entry(path, { type: 'fifo' }))
+  const lost = new RunRecorder(catalog, begin(null, day(3)))
+  await assert.rejects(lost.addInTurns(many, [], aborted), /another has taken over/)
+})
+
 test('a full run begins a generation, and touches none before it', async () => {
   using past = await PastRuns.create()
   await past.add({ startedAtMs: day(1), kind: 'full', tree })

@@ -190,7 +190,7 @@ test('paths that are not absolute, or climb, are refused and missing', () => {
 
 test('braces that cannot be expanded are told, with the reason', () => {
   using folder = makeTree(['a'])
-  for (const pattern of ['{1..1000000}', `{a,${'b'.repeat(20_000)}}`]) {
+  for (const pattern of ['{1..1000000}', `{a,${'b'.repeat(12_000)}}`]) {
     const { problems, missing } = select(folder, ['a', pattern])
     assert.deepEqual([problems[0]!.code, problems.length, missing], ['path-invalid', 1, 1])
     assert.match(problems[0]!.message, /braces cannot be expanded: .*(limit|length)/)

@@ -6,6 +6,12 @@ import { endReasonNumber, sortKey, toEntry, toVersionValues } from './version-ro
 /** Rows that are removed in one transaction: some tens of milliseconds. */
 const purgedRowsMax = 10_000
 
+/** Rows that are ended by one statement. */
+const endedRowsMax = 10_000
+
+/** How long others wait while a batch is written. */
+const turnMs = 20
+
 export interface RecordOptions {
   generation?: number
   /** Gives the run of an archive that none has left. */
@@ -46,24 +52,50 @@ export class RunRecorder {
 
   /** Takes what is new or changed, and what is gone. Both end what stood there before. */
   add(entries: readonly Entry[], gone: readonly Gone[]): void {
-    const { statements } = this.#catalog
     this.#catalog.transaction(() => {
-      for (const one of gone) this.#endAll(one)
-      for (const entry of entries) {
-        if (this.#base !== null) this.#checkElsewhere(entry, this.#base)
-        if (this.#generation !== this.#run) {
-          const replaced = { generation: this.#generation, run: this.#run, path: sortKey(entry.path) }
-          statements.replaceVersion.run(replaced)
-        }
-        const place = {
-          generation: this.#generation,
-          run: this.#run,
-          owner: this.#ownerOf(entry),
-          runOf: this.#runOf,
-        }
-        statements.insertVersion.run(toVersionValues(entry, place))
-      }
+      for (const _ of this.#steps(entries, gone));
     })
+  }
+
+  /**
+   * As `add`, in several transactions, between which all else in the program has its turn: a batch of 100 kB can hold so much that it is
+   * a second of work, and there is no end of them. Throws the reason of the signal where that is aborted.
+   */
+  async addInTurns(entries: readonly Entry[], gone: readonly Gone[], signal: AbortSignal): Promise<void> {
+    const steps = this.#steps(entries, gone)
+    const goOn = () => {
+      const untilMs = performance.now() + turnMs
+      while (performance.now() < untilMs) if (steps.next().done) return false
+      return true
+    }
+    while (this.#catalog.transaction(goOn)) {
+      await new Promise((resolve) => setImmediate(resolve))
+      signal.throwIfAborted()
+    }
+  }
+
+  *#steps(entries: readonly Entry[], gone: readonly Gone[]): Generator<void, void, void> {
+    for (const one of gone) yield* this.#endAll(one)
+    for (const entry of entries) {
+      this.#add(entry)
+      yield
+    }
+  }
+
+  #add(entry: Entry): void {
+    const { statements } = this.#catalog
+    if (this.#base !== null) this.#checkElsewhere(entry, this.#base)
+    if (this.#generation !== this.#run) {
+      const replaced = { generation: this.#generation, run: this.#run, path: sortKey(entry.path) }
+      statements.replaceVersion.run(replaced)
+    }
+    const place = {
+      generation: this.#generation,
+      run: this.#run,
+      owner: this.#ownerOf(entry),
+      runOf: this.#runOf,
+    }
+    statements.insertVersion.run(toVersionValues(entry, place))
   }
 
   /** An agent says that the content is the old one: so it is nothing else than what it was offered as such. */
@@ -79,12 +111,22 @@ export class RunRecorder {
   }
 
   /** Ends what stood at a path, and below it. */
-  #endAll(gone: Gone): void {
+  *#endAll(gone: Gone): Generator<void, void, void> {
+    const { endVersion, endBelow, keyAfterRowsWithin } = this.#catalog.statements
     const path = sortKey(gone.path)
-    const place = { generation: this.#generation, run: this.#run, reason: endReasonNumber(gone.reason) }
-    this.#catalog.statements.endVersion.run({ ...place, path })
-    const [from, end] = [Buffer.concat([path, Buffer.from([0])]), Buffer.concat([path, Buffer.from([1])])]
-    this.#catalog.statements.endBelow.run({ ...place, from, end })
+    const generation = this.#generation
+    const place = { generation, run: this.#run, reason: endReasonNumber(gone.reason) }
+    endVersion.run({ ...place, path })
+    const last = Buffer.concat([path, Buffer.from([1])])
+    for (let from: Buffer = Buffer.concat([path, Buffer.from([0])]); ; ) {
+      const after = keyAfterRowsWithin.get({ generation, from, end: last, rows: endedRowsMax })
+      // A single path may have more versions than that.
+      const end = after === undefined || after.equals(from) ? last : after
+      endBelow.run({ ...place, from, end })
+      yield
+      if (end === last) return
+      from = end
+    }
   }
 
   #ownerOf({ user, group }: Entry): number {

@@ -281,6 +281,12 @@ export function prepareStatements(database: Database.Database) {
          ORDER BY path, first_run LIMIT 1 OFFSET :rows`,
       )
       .pluck(),
+    /** As `keyAfterRows`, if that stands before another key. */
+    keyAfterRowsWithin: database
+      .prepare<[KeyRange & { rows: number }], Buffer>(
+        `SELECT path FROM versions WHERE ${inRange} ORDER BY path, first_run LIMIT 1 OFFSET :rows`,
+      )
+      .pluck(),
     keyAfter: database
       .prepare<[{ generation: number; from: Buffer }], Buffer>(
         'SELECT path FROM versions WHERE generation = :generation AND path > :from ORDER BY path LIMIT 1',

@@ -134,14 +134,14 @@ async function removeOldPartials({ context, host, report }: ReceivingRun): Promi
   }
 }
 
-function collecting({ context, id, base, report, observer }: ReceivingRun): RunObserver {
+function collecting({ context, lease, id, base, report, observer }: ReceivingRun): RunObserver {
   const place = { generation: base?.generation ?? id, base: base?.id ?? null }
   const recorder = new RunRecorder(context.catalog, id, place)
   return {
     ...observer,
-    onEntries: (entries, gone) => {
-      recorder.add(entries, gone)
-      observer.onEntries?.(entries, gone)
+    onEntries: async (entries, gone) => {
+      await recorder.addInTurns(entries, gone, lease.signal)
+      await observer.onEntries?.(entries, gone)
     },
     onWarning: (warning) => {
       observer.onWarning?.(warning)

@@ -44,7 +44,8 @@ export interface RequestedRun {
 export interface RunObserver {
   /** Awaited before the next message is read, where there is something in the way: TCP holds the agent back then. */
   ready?(): Promise<void> | undefined
-  onEntries?(entries: readonly Entry[], gone: readonly Gone[]): void
+  /** Awaited before the next message is read. */
+  onEntries?(entries: readonly Entry[], gone: readonly Gone[]): Promise<void> | void
   onWarning?(warning: { code: string; path: BytePath | null; message: string }): void
   /** Of a listing: what it leaves out, and why. */
   onLeftOut?(objects: readonly LeftOutObject[]): void
@@ -194,7 +195,7 @@ class RunReceiver {
         return this.#write(message.payload)
       case 'entries':
         this.#assembly.addIndex(message.payload)
-        return this.#write(message.payload, this.#takeEntries(message.payload))
+        return this.#write(message.payload, await this.#takeEntries(message.payload))
       case 'left-out':
         if (this.#sink !== null)
           throw new ProtocolError('message-out-of-turn', 'an agent told what it leaves out, unasked')
@@ -256,7 +257,7 @@ class RunReceiver {
   }
 
   /** Returns the size of what was in the frame. */
-  #takeEntries(frame: Buffer): number {
+  async #takeEntries(frame: Buffer): Promise<number> {
     const bytes = decompressFrame(unwrapSkippable(indexFrameMagic, frame), indexBatchBytesMax)
     const batch = decodeIndexBatch(bytes, this.#kind)
     this.#index.accept(batch)
@@ -266,7 +267,7 @@ class RunReceiver {
     if (batch.end?.broken === true)
       throw new ProtocolError('message-malformed', 'the index is of a run that was broken off')
     this.#end = batch.end
-    this.#observer.onEntries?.(batch.entries, batch.gone)
+    await this.#observer.onEntries?.(batch.entries, batch.gone)
     return bytes.length
   }
 
