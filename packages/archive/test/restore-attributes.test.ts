@@ -156,6 +156,8 @@ test('ACLs, set-id bits and capabilities come back with an owner who is not root
     assert.equal(statSync(scene.restored(name)).mode, statSync(scene.source(name)).mode, name)
   }
   assert.equal(statSync(scene.restored('program')).mode & 0o7777, 0o6670)
+  const { uid, gid } = statSync(scene.restored('program'))
+  assert.deepEqual([uid, gid], [1000, 1000])
 })
 
 test('at no time may the group do more than an ACL lets it in the end, nor who is named in another one', async (t) => {
