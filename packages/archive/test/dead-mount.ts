@@ -21,8 +21,8 @@ export class DeadMount implements Disposable {
     this.#fuse = fuse
   }
 
-  /** `null` where this machine cannot have one: then the test is skipped, with the reason. */
-  static create(t: TestContext, path: string): DeadMount | null {
+  /** `null` where this machine cannot have one: then the test is skipped, with the reason. `user`: whose mount it is. */
+  static create(t: TestContext, path: string, user = 0): DeadMount | null {
     if (process.geteuid!() !== 0) return skip(t, 'only root can mount')
     let fuse: number
     try {
@@ -31,7 +31,7 @@ export class DeadMount implements Disposable {
       return skip(t, `this machine has no FUSE: ${(error as Error).message}`)
     }
     mkdirSync(path)
-    if (mount('dead', path, 'fuse', 0, `fd=${fuse},rootmode=40000,user_id=0,group_id=0`) === 0) {
+    if (mount('dead', path, 'fuse', 0, `fd=${fuse},rootmode=40000,user_id=${user},group_id=${user}`) === 0) {
       return new DeadMount(path, fuse)
     }
     closeSync(fuse)

@@ -17,8 +17,10 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { type BytePath, type Overwrite, type RestoreReport, restoreTree } from '../src/index.ts'
+import { DeadMount } from './dead-mount.ts'
 import { neighbourAt } from './neighbour.ts'
 import { bytes, file, type Member, other } from './sample.ts'
 import { describeTree, isRoot, ListSource, memberSource, TemporaryFolder } from './tree.ts'
@@ -278,4 +280,26 @@ test('thousands of names that differ in case alone cost a restore over them no l
   assert.deepEqual([restored.directories, restored.specials], [2 * pairs, 2 * pairs])
   // With a list for each name it were minutes.
   assert.ok(performance.now() - beganMs < 10_000)
+})
+
+test('a FUSE mount of another user in the target, whose program does not answer, is told and not waited for', (t) => {
+  using folder = new TemporaryFolder()
+  const { target } = site(folder)
+  const archived = folder.at('archived')
+  mkdirSync(target + archived, { recursive: true })
+  using dead = DeadMount.create(t, `${target}${archived}/mnt`, 1234)
+  if (dead === null) return
+  const script = join(import.meta.dirname, 'restore-over-mount.ts')
+  const { stdout, signal } = spawnSync(process.execPath, [script, target, archived], {
+    encoding: 'utf8',
+    timeout: 20_000,
+    killSignal: 'SIGKILL',
+  })
+  assert.equal(signal, null, 'it was waited for')
+  const { failed, restored } = JSON.parse(stdout) as RestoreReport
+  assert.deepEqual(
+    failed.listed.map(({ path }) => `/${path}`.slice(archived.length + 1)),
+    ['mnt', 'mnt/d', 'mnt/x'],
+  )
+  assert.equal(restored.files, 1)
 })
