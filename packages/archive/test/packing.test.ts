@@ -312,6 +312,34 @@ test('a listing that is read slowly is bounded, too', async () => {
   assert.equal(packing.end.counts.files, 30_000)
 })
 
+test('an owner that is not done with what a listing leaves out holds the packer back, and is told all of it', async () => {
+  using folder = PackingFolder.forMany()
+  for (let i = 0; i < 12_000; i++) closeSync(openSync(`${folder.path}/${i}.tmp`, 'w'))
+  let told = 0
+  const held = Promise.withResolvers<void>()
+  const packing = startPacking(folder, {
+    selection: { roots: [folder.root()], exclude: ['*.tmp'] },
+    listOnly: true,
+    onWarning() {
+      told++
+      return held.promise
+    },
+  })
+  const parts = packing[Symbol.asyncIterator]()
+  const first = parts.next()
+  let before = -1
+  await until('the packer stops', () => {
+    const stands = told === before && told > 1000
+    before = told
+    return stands
+  })
+  assert.ok(told < 6000, `${told} were told at once`)
+  held.resolve()
+  for (let next = await first; !next.done; next = await parts.next()) next.value.release()
+  assert.equal(told, 12_000)
+  assert.equal(packing.end.counts.excluded, 12_000)
+})
+
 /** A file of this size that is all there, so that all of it is read. */
 function makeLarge(folder: PackingFolder, bytes: number): void {
   runProgram('fallocate', ['-x', '-l', String(bytes), folder.at('large').toString()])

@@ -12,6 +12,7 @@ export class LeftOutReports {
   readonly #channel: Channel
   #batch: Batch = []
   #batchBytes = 0
+  #batchSent = Promise.withResolvers<void>()
   #listed = 0
   unlisted = 0
   #sending: Promise<void> = Promise.resolve()
@@ -20,15 +21,17 @@ export class LeftOutReports {
     this.#channel = channel
   }
 
-  add(path: BytePath, reason: LeftOutReason, message: string): void {
+  /** Resolves when it has left this side, or never will. */
+  add(path: BytePath, reason: LeftOutReason, message: string): Promise<void> {
     if (this.#listed === leftOutMax) {
       this.unlisted++
-      return
+      return Promise.resolve()
     }
     this.#listed++
     if (this.#batch.length === leftOutBatchMax || this.#batchBytes > batchBytesMax) this.#send()
     this.#batch.push({ path: absolutePath(path), reason, message })
     this.#batchBytes += path.length + message.length
+    return this.#batchSent.promise
   }
 
   /** Resolves when all were sent. Throws what ended the session. */
@@ -44,10 +47,12 @@ export class LeftOutReports {
 
   #send(): void {
     const objects = this.#batch
+    const { resolve } = this.#batchSent
     this.#batch = []
     this.#batchBytes = 0
+    this.#batchSent = Promise.withResolvers()
     this.#sending = this.#sending.then(() => this.#channel.send({ type: 'left-out', objects }))
-    // The channel ended: whoever sends or flushes next is told so.
-    this.#sending.catch(() => {})
+    // Where the channel ended, whoever sends or flushes next is told so.
+    this.#sending.then(resolve, resolve)
   }
 }

@@ -50,7 +50,8 @@ export async function packAndSend(session: Session, request: Request, sending: S
     progress.enter('select')
     using thread = new PackerThread()
     const selected = await select(session, request, sending)
-    for (const { path, message } of selected.unselected) leftOut?.add(path, 'pseudo-file-system', message)
+    for (const { path, message } of selected.unselected)
+      void leftOut?.add(path, 'pseudo-file-system', message)
     const onWarning = (warning: PackWarning) => tell(warning, warnings, leftOut)
     const packing = new Packing(
       packingOptions(session, request, selected, onWarning),
@@ -97,10 +98,10 @@ function localCopies({ settings }: Session): string[] {
 }
 
 /** What a rule leaves out is no warning, and told only where that was asked for. */
-function tell(warning: PackWarning, warnings: Warnings, leftOut: LeftOutReports | null): void {
+async function tell(warning: PackWarning, warnings: Warnings, leftOut: LeftOutReports | null): Promise<void> {
   const reason = leftOutReasons.find((one) => one === warning.code)
   if (reason === undefined) warnings.add(warning)
-  else leftOut?.add(warning.path, reason, warning.message)
+  else await leftOut?.add(warning.path, reason, warning.message)
 }
 
 /** What becomes of a copy that cannot be kept. */
@@ -112,7 +113,7 @@ function packingOptions(
   session: Session,
   request: Request,
   selected: Selected,
-  onWarning: (warning: PackWarning) => void,
+  onWarning: (warning: PackWarning) => Promise<void>,
 ): PackingOptions {
   const { settings, channel } = session
   const exclude = requestedPatterns(request.exclude)

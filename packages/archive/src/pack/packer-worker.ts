@@ -13,7 +13,7 @@ import { IndexWriter } from './index-writer.ts'
 import { outcomeOf, packSelection } from './packer.ts'
 import type { Selection } from './rules.ts'
 import { SharedState } from './shared-state.ts'
-import type { PackWarning } from './sinks.ts'
+import { bytesOfWarning, type PackWarning } from './sinks.ts'
 
 export interface PackerRequest {
   selection: Selection
@@ -36,6 +36,9 @@ export type PackerMessage =
   | { type: 'warning'; warning: PackWarning }
   | { type: 'done'; parts: number; counts: Counts; end: ArchiveEnd }
   | { type: 'failed'; message: string; stack: string }
+
+/** Warnings that the owner was told of, and is not done with: a listing tells of each object that is left out. */
+const warningBytesAheadMax = 2 * 1024 * 1024
 
 /** Index batches in use at once. A listing has no blocks that would bound them. */
 const batchesMax = 8
@@ -68,7 +71,14 @@ function run(request: PackerRequest): void {
       index.blockSent()
     },
   })
-  const warn = (warning: PackWarning) => post({ type: 'warning', warning })
+  let warningBytes = 0
+  const warn = (warning: PackWarning) => {
+    // Both wrap around.
+    const hasRoom = () => ((warningBytes - state.warningBytesDone) | 0) < warningBytesAheadMax || undefined
+    if (state.waitFor(hasRoom) === null) throw new PackingCancelled()
+    warningBytes = (warningBytes + bytesOfWarning(warning)) | 0
+    post({ type: 'warning', warning })
+  }
   const baseline =
     request.baseline === null
       ? null

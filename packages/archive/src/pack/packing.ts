@@ -8,7 +8,7 @@ import { PackerThread } from './packer-thread.ts'
 import type { PackerMessage, PackerRequest } from './packer-worker.ts'
 import type { Selection } from './rules.ts'
 import { SharedState } from './shared-state.ts'
-import type { PackWarning } from './sinks.ts'
+import { bytesOfWarning, type PackWarning } from './sinks.ts'
 
 export interface PackingOptions {
   selection: Selection
@@ -21,7 +21,8 @@ export interface PackingOptions {
   compressionLevel?: number | undefined
   /** A file system that lets the packer wait for longer ends the run. */
   stallMs?: number
-  onWarning?: (warning: PackWarning) => void
+  /** Where it returns a promise, the packer gets ahead by some MiB of warnings at most, until that is settled. */
+  onWarning?: (warning: PackWarning) => unknown
   /**
    * The next index frame of what stood in the run before, `null` after the last: then only what differs is packed. One
    * call at a time. A rejection ends the packing with that error.
@@ -162,7 +163,7 @@ export class Packing implements AsyncIterable<Part> {
         this.#baselineTurn = this.#baselineTurn.then(() => this.#sendBaseline())
         break
       case 'warning':
-        this.#options.onWarning?.(message.warning)
+        void this.#tell(message.warning)
         break
       case 'done':
         this.#end = message.end
@@ -171,6 +172,14 @@ export class Packing implements AsyncIterable<Part> {
         break
       case 'failed':
         this.#fail(packFailed(message.message))
+    }
+  }
+
+  async #tell(warning: PackWarning): Promise<void> {
+    try {
+      await this.#options.onWarning?.(warning)
+    } finally {
+      this.#state.addWarningBytesDone(bytesOfWarning(warning))
     }
   }
 

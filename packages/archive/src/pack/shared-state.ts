@@ -13,8 +13,9 @@ const wordOf = {
   entries: 4,
   pathBytes: 5,
   batchesDone: 6,
+  warningBytesDone: 7,
 } as const
-const wordCount = 7
+const wordCount = 8
 const contentBytesOffset = 32
 const pathOffset = 40
 const pathBytesShown = 4096
@@ -81,7 +82,17 @@ export class SharedState {
     return Atomics.load(this.#words, wordOf.batchesDone)
   }
 
+  /** Of warnings that the owner is done with; wraps around at 2^32. */
+  get warningBytesDone(): number {
+    return Atomics.load(this.#words, wordOf.warningBytesDone)
+  }
+
   // The owner's side.
+
+  addWarningBytesDone(bytes: number): void {
+    Atomics.add(this.#words, wordOf.warningBytesDone, bytes)
+    this.wake()
+  }
 
   /** Tells that the owner is done with another index batch. */
   addBatchDone(): void {

@@ -20,6 +20,14 @@ export interface PackWarning {
   message: string
 }
 
+/** What a warning takes beside its texts, about, on its way from the packer to its owner. */
+const warningOverheadBytes = 512
+
+/** What counts of a warning for how many may be under way. */
+export function bytesOfWarning({ path, message }: PackWarning): number {
+  return path.length + message.length + warningOverheadBytes
+}
+
 /** Where what is packed goes, and what is told of it. */
 export interface PackerSinks {
   blocks: BlockWriter
