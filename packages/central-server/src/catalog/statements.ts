@@ -110,9 +110,11 @@ export function prepareStatements(database: Database.Database) {
       )
       .pluck(),
     newestId: database.prepare<[], number>('SELECT COALESCE(MAX(id), 0) FROM runs').pluck(),
-    /** Runs that are at work, or began after another. */
+    /** Runs that are at work, or began after another. With the token, the index of runs at work can be used. */
     runsSince: database
-      .prepare<[newest: number], number>('SELECT id FROM runs WHERE outcome IS NULL OR id > ?')
+      .prepare<[newest: number], number>(
+        "SELECT id FROM runs WHERE outcome IS NULL AND lease_token >= '' UNION ALL SELECT id FROM runs WHERE id > ? AND outcome IS NOT NULL",
+      )
       .pluck(),
     /** A run under its own number, in another database. */
     copyRun: database.prepare<
@@ -338,7 +340,7 @@ export function prepareStatements(database: Database.Database) {
         `SELECT runs.id FROM runs JOIN hosts ON hosts.id = runs.host_id
          WHERE hosts.name = :host AND outcome = 'failed' AND archive IS NULL AND finished_at_ms < :beforeMs
            AND runs.id < (SELECT MAX(newest.id) FROM runs AS newest WHERE newest.host_id = hosts.id)
-           AND runs.id NOT IN (SELECT other.generation FROM runs AS other WHERE other.generation <> other.id)
+           AND NOT EXISTS (SELECT 1 FROM runs AS other WHERE other.generation = runs.id AND other.id <> runs.id)
          ORDER BY runs.id`,
       )
       .pluck(),
