@@ -1,6 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { existsSync, lstatSync, readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { existsSync, lstatSync, readFileSync, realpathSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import {
   certificateForKey,
   describeSpan,
@@ -13,6 +13,7 @@ import { pendingKeyFile } from './enroll/pending-key.ts'
 import { type Problem, SettingsError } from './errors.ts'
 import { findCommandRisks } from './hooks/command-trust.ts'
 import type { Hook } from './hooks/hook.ts'
+import { findFolderProblems, findLinkProblems } from './permissions.ts'
 import { type AgentSettings, inspectSettings } from './settings.ts'
 
 const dayMs = 86_400_000
@@ -42,7 +43,8 @@ export function checkHost(settingsFile: string, uid: number, nowMs: number): Che
   }
   if (settings !== null) {
     checkCertificates(settings, nowMs, report)
-    for (const folder of settings.allow.restore) checkRestoreFolder(folder, report)
+    for (const folder of settings.allow.restore) checkRestoreFolder(folder, uid, report)
+    checkLogFile(settings, uid, report)
     checkPendingKey(settingsFile, report)
     for (const hook of settings.hooks) checkHook(hook, settings, uid, report)
     checkStateFolder(settings, report)
@@ -65,7 +67,7 @@ function checkPendingKey(settingsFile: string, { warnings }: CheckReport): void 
 }
 
 /** Others that can look into a folder find there what a server puts into it: set-user-id programs and devices, too. */
-function checkRestoreFolder(folder: string, { warnings }: CheckReport): void {
+function checkRestoreFolder(folder: string, uid: number, { warnings }: CheckReport): void {
   const status = lstatSync(folder, { throwIfNoEntry: false })
   if (!status?.isDirectory()) {
     const found = status === undefined ? 'is not there' : 'is no folder, or a link to one'
@@ -76,6 +78,25 @@ function checkRestoreFolder(folder: string, { warnings }: CheckReport): void {
         'set-user-id bits. Close it (chmod 700), unless it is in use on this host',
     )
   }
+  if (status !== undefined)
+    warnOfOthers(folder, 'allow.restore', 'what is restored goes there', uid, warnings)
+}
+
+/** Root appends to it, whatever it is. */
+function checkLogFile({ log: { file } }: AgentSettings, uid: number, { warnings }: CheckReport): void {
+  if (file !== null && existsSync(dirname(file)))
+    warnOfOthers(file, 'log.file', 'the agent writes to that', uid, warnings)
+}
+
+/** Who may write to a folder on the way to something can put a link, or something else, in its place. */
+function warnOfOthers(path: string, key: string, effect: string, uid: number, warnings: string[]): void {
+  const folder = dirname(resolve(path))
+  const [problem] = [...findLinkProblems(folder, uid), ...findFolderProblems(realpathSync(folder), uid)]
+  if (problem === undefined) return
+  const { file, found } = problem
+  warnings.push(
+    `${path}, which ${key} names: others can put something else in its place, and ${effect}: ${file} has ${found}`,
+  )
 }
 
 /** What is dangerous, and may still be meant. */

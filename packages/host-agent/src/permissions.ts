@@ -52,8 +52,11 @@ export function findLinkProblems(path: string, uid: number): Problem[] {
   return problems
 }
 
-/** Above `folder` itself, one like /tmp is fine, which is sticky and root's: others cannot replace what is there. */
-function findFolderProblems(folder: string, uid: number): Problem[] {
+/**
+ * What lets others than root and the user `uid` change what lies in `folder`, whose path has no links, or put another in the
+ * place of it. Above `folder` itself, one like /tmp is fine, which is sticky and root's: others cannot replace what is there.
+ */
+export function findFolderProblems(folder: string, uid: number): Problem[] {
   const problems: Problem[] = []
   for (let current = folder; ; current = dirname(current)) {
     const stats = lstatSync(current)

@@ -125,6 +125,37 @@ test('folders that may be restored to are warned of where they are missing, link
   assert.match(restoring[2]!, /not there/)
 })
 
+test('folders on the way to what is restored, or to the log, that others may write to are warned of', async () => {
+  using folder = new HostFolder(await authority.host('web1', { notAfterDays: 365 }))
+  mkdirSync(folder.at('theirs/restore'), { recursive: true })
+  mkdirSync(folder.at('ours/restore'), { recursive: true })
+  for (const closed of ['theirs/restore', 'ours/restore']) chmodSync(folder.at(closed), 0o700)
+  chmodSync(folder.at('theirs'), 0o777)
+  // A link of theirs leads on.
+  symlinkSync('../ours', folder.at('theirs/link'))
+  const lines = (log: string) =>
+    `[allow]\nrestore = ${JSON.stringify(['theirs/restore', 'theirs/link/restore', 'ours/restore'].map((name) => folder.at(name)))}\n[log]\nfile = "${folder.at(log)}"\n`
+  const text = readFileSync(folder.settings, 'utf8')
+  const warningsOf = (log: string) => {
+    writeFileSync(folder.settings, `${text}${lines(log)}`)
+    const { problems, warnings } = folder.check()
+    assert.deepEqual(problems, [])
+    return warnings.filter((warning) => warning.includes('others can put'))
+  }
+  const has = `has mode 0777`
+  const told = (path: string, key: string, effect: string) =>
+    `${folder.at(path)}, which ${key} names: others can put something else in its place, and ${effect}: ${folder.at('theirs')} ${has}`
+  const restored = ['theirs/restore', 'theirs/link/restore'].map((path) =>
+    told(path, 'allow.restore', 'what is restored goes there'),
+  )
+  assert.deepEqual(warningsOf('ours/log'), restored)
+  assert.deepEqual(warningsOf('theirs/log'), [
+    ...restored,
+    told('theirs/log', 'log.file', 'the agent writes to that'),
+  ])
+  assert.deepEqual(warningsOf('missing/log'), restored)
+})
+
 test('hooks that others could change are problems, and those that are dangerous are warned of', async () => {
   using folder = new HostFolder(await authority.host('web1', { notAfterDays: 365 }))
   const program = folder.write('bin/hook', '#!/bin/sh\n', 0o700)
