@@ -37,7 +37,8 @@ import {
   removeXattr,
   writeXattr,
 } from './object-attributes.ts'
-import { archiveName, describeTree, packTree, sourceOf, TemporaryFolder } from './tree.ts'
+import { file, other } from './sample.ts'
+import { archiveName, describeTree, ListSource, packTree, sourceOf, TemporaryFolder } from './tree.ts'
 
 const lacks = lacksAttributes(tmpdir(), 'trusted') || lacksAttributes(tmpdir(), 'flags')
 const { immutable, 'append-only': appendOnly, nodump, noatime, dirsync } = inodeFlags
@@ -335,6 +336,56 @@ test('names of one object that became objects of their own are names of one agai
   execFileSync('cp', ['-p', scene.restored('a'), scene.restored('b')])
   assertClean(await scene.restore({ overwrite: 'always' }))
   assert.equal(statSync(scene.restored('a')).ino, statSync(scene.restored('b')).ino)
+})
+
+test('names of one object stay that where its time is none that the file system has, and what is to be sealed is', async (t) => {
+  using folder = new TemporaryFolder()
+  const target = folder.at('target')
+  mkdirSync(target)
+  // Of the year 5138: ext4 ends in 2446, XFS in 2486.
+  const fields = { mtimeSeconds: 99_999_999_999, nlink: 3 }
+  const lacksFlags = lacksAttributes(target, 'flags')
+  const members = [
+    file('a', 'content', fields),
+    other('b', 'hardlink', { target: 'a' as BytePath }),
+    other('c', 'hardlink', { target: 'a' as BytePath }),
+    other('fifo', 'fifo', fields),
+    other('fifo-2', 'hardlink', { target: 'fifo' as BytePath }),
+    file('sealed', 'content', { ...fields, nlink: 1, flags: lacksFlags === false ? immutable : 0 }),
+    // Their first name is not among them.
+    other('x', 'hardlink', { target: 'w' as BytePath }),
+    other('y', 'hardlink', { target: 'w' as BytePath }),
+    other('z', 'hardlink', { target: 'w' as BytePath }),
+  ]
+  class Source extends ListSource {
+    override entryAt(path: BytePath) {
+      return path === 'w' ? file('w', 'content', fields).entry : super.entryAt(path)
+    }
+  }
+  const source = new Source(
+    members.map(({ entry }) => entry),
+    async function* () {
+      yield Buffer.from('content')
+    },
+  )
+  const inodesOf = (...names: string[]) =>
+    new Set(names.map((name) => lstatSync(join(target, name)).ino)).size
+  try {
+    for (const overwrite of ['never', 'always'] as const) {
+      const report = await restoreTree(source, target, { overwrite })
+      assert.equal(report.failed.count + report.damaged.count, 0)
+      for (const names of [
+        ['a', 'b', 'c'],
+        ['fifo', 'fifo-2'],
+        ['x', 'y', 'z'],
+      ])
+        assert.equal(inodesOf(...names), 1, names.join(' '))
+      if (lacksFlags === false) assert.equal(flagsOf(join(target, 'sealed')), immutable)
+    }
+  } finally {
+    if (lacksFlags === false) changeFlags(join(target, 'sealed'), 0, immutable)
+  }
+  if (lstatSync(join(target, 'a')).mtimeMs > 9e13) t.diagnostic('this file system has such times')
 })
 
 test('owners are found by name, and by number where the name is not known or not wanted', {

@@ -35,7 +35,7 @@ export async function restoreFile(work: RestoreWork, entry: Entry): Promise<bool
     return false
   }
   const action = work.decide(entry, spot, standing)
-  if (action !== 'keep' && entry.flags !== null && (entry.flags & sealingFlags) !== 0) work.hasSealed = true
+  if (action !== 'keep' && isSealed(entry)) work.hasSealed = true
   if (action === 'equal' || action === 'keep') {
     work.advance(entry.path, 0, storedBytes(entry))
     return settle(work, entry, action, standing)
@@ -46,6 +46,10 @@ export async function restoreFile(work: RestoreWork, entry: Entry): Promise<bool
     return false
   }
   return finishFile(work, entry, spot, begun, action)
+}
+
+function isSealed({ flags }: Entry): boolean {
+  return flags !== null && (flags & sealingFlags) !== 0
 }
 
 async function finishFile(
@@ -61,6 +65,7 @@ async function finishFile(
     if (!(await copyContent(work, entry, begun.fd))) return false
     work.setAttributes(begun, entry)
     setInodeFlags(begun.fd, entry, sealingFlags, work.unsetOf(entry))
+    if (entry.nlink > 1 || isSealed(entry)) work.noteMade(entry, begun.fd)
     const synced = action === 'replace' ? syncFile(begun.fd) : 0
     if (synced < 0) {
       work.failed(entry.path, 'cannot write the file to disk', synced)

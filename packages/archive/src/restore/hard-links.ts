@@ -76,7 +76,7 @@ class HardLinks {
     const name = cName(path.slice(slash + 1) as BytePath)
     const named = standingAt(folder, name, first.type)
     if (named === null || typeof named === 'number') return -errno.ENOENT
-    if (!this.#isFirst(first, { folder, name }, named)) return -errno.ENOENT
+    if (!this.#isFirst({ ...first, path }, { folder, name }, named)) return -errno.ENOENT
     const fd = openPathAt(folder, name)
     if (fd < 0) return fd
     // The descriptor decides what is linked, so it is what is looked at again: the name may lead elsewhere by now.
@@ -89,10 +89,7 @@ class HardLinks {
   /** As root, what belongs to another user than it did may be something planted: it gets no further names. */
   #isFirst(first: Entry, spot: Spot, standing: Standing): boolean {
     const { self, owners } = this.#work.rules
-    return (
-      this.#work.decide(first, spot, standing) === 'equal' &&
-      (self !== 0 || standing.uid === owners.uidOf(first))
-    )
+    return this.#work.isMade(first, spot, standing) && (self !== 0 || standing.uid === owners.uidOf(first))
   }
 
   /** False where no link could be made; nothing was reported then. */

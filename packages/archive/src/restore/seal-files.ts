@@ -28,7 +28,7 @@ function sealFile(work: RestoreWork, entry: Entry): void {
   const name = cName(entry.path.slice(slash + 1) as BytePath)
   const standing = standingAt(folder, name, 'file')
   if (standing === null || typeof standing === 'number') return
-  if (work.decide(entry, { folder, name }, standing) !== 'equal') return
+  if (!work.isMade(entry, { folder, name }, standing)) return
   const fd = openFileAt(folder, name)
   if (fd < 0) {
     work.record.unset('flags', entry.path, fd)

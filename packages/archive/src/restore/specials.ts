@@ -43,5 +43,6 @@ export function restoreSpecial(work: RestoreWork, entry: Entry): boolean {
     return false
   }
   work.setAttributes(begun, entry)
+  if (entry.nlink > 1) work.noteMade(entry, begun.fd)
   return putInPlace(work, entry, spot, begun, action)
 }

@@ -4,12 +4,19 @@ import { cName, describeErrno, errno } from '../native/libc.ts'
 import type { OpenObject } from '../native/libc-write.ts'
 import { type BytePath, isSafePath, quotePath } from '../path.ts'
 import { type Attribute, setAttributes } from './attributes.ts'
-import { type Action, decide, hasContent, type Overwrite, type RestoreRules } from './decision.ts'
+import {
+  type Action,
+  decide,
+  hasContent,
+  hasModified,
+  type Overwrite,
+  type RestoreRules,
+} from './decision.ts'
 import { OtherNames } from './other-name.ts'
 import type { Spot } from './placement.ts'
 import { describeFailure, type RestoreObserver, type RestorePhase, RestoreRecord } from './report.ts'
 import type { RestoreSource } from './source.ts'
-import { lookCloser, type Standing } from './standing.ts'
+import { lookCloser, type Standing, standingOf } from './standing.ts'
 import { TargetOwners } from './target-owners.ts'
 import type { TargetTree } from './target-tree.ts'
 
@@ -32,6 +39,9 @@ export interface RestoreOptions {
 const turnMs = 20
 
 const progressIntervalMs = 100
+
+/** How many objects are remembered that have not the time that they should. */
+const mistimedMax = 100_000
 
 const mendHint = 'Mend the target, and restore again: what is there already is not restored twice.'
 const readOnlyHint =
@@ -64,6 +74,8 @@ export class RestoreWork {
   hasSealed = false
   readonly #observer: RestoreObserver
   readonly #signal: AbortSignal | undefined
+  /** What was made of entries and has another time, as its file system has no such times, by path. */
+  readonly #mistimed = new Map<BytePath, Pick<Standing, 'dev' | 'ino'>>()
   #phase: RestorePhase = 'folders'
   #entries = 0
   #contentBytes = 0
@@ -129,6 +141,24 @@ export class RestoreWork {
   /** Gives an open object the attributes of its entry, and notes what could not be set. */
   setAttributes(object: OpenObject, entry: Entry): void {
     setAttributes(object, entry, this.rules.owners, this.unsetOf(entry))
+  }
+
+  /**
+   * To be called with what was made of an entry that is looked for again later: as it has other names, or is to be sealed. Some file
+   * systems know no nanoseconds, or not all years, and nothing there would be found to be what it was made as.
+   */
+  noteMade(entry: Entry, fd: number): void {
+    if (this.#mistimed.size === mistimedMax) return
+    const made = standingOf(fd)
+    if (typeof made !== 'number' && !hasModified(entry, made))
+      this.#mistimed.set(entry.path, { dev: made.dev, ino: made.ino })
+  }
+
+  /** Whether something is what an entry was made as, or stood there as it should. */
+  isMade(entry: Entry, spot: Spot, standing: Standing): boolean {
+    const made = this.#mistimed.get(entry.path)
+    if (made !== undefined && made.ino === standing.ino && made.dev === standing.dev) return true
+    return this.decide(entry, spot, standing) === 'equal'
   }
 
   /** For what sets attributes. */
