@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
-import { copyFileSync, cpSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type MessageOf, ProtocolError, readCertificates, trustMessagesMax } from '@central-backup/protocol'
@@ -14,7 +14,12 @@ import {
   issueCertificate,
   type KeyPair,
 } from '../packages/central-server/src/pki/certificate.ts'
-import { readAuthority, readServerCredentials } from '../packages/central-server/src/pki/folder.ts'
+import {
+  issuedPath,
+  readAuthority,
+  readServerCredentials,
+  recordIssued,
+} from '../packages/central-server/src/pki/folder.ts'
 import { type AgentSession, openSession } from '../packages/central-server/src/session/open-session.ts'
 import { backupServerInProcess } from '../packages/central-server/test/run-in-process.ts'
 import { checkHost } from '../packages/host-agent/src/check.ts'
@@ -134,6 +139,26 @@ describe('a certificate of a host', () => {
     await succeeds('certs', 'revoke', before.serialNumber)
     await requireService(web1)
     assert.equal(web1.agent.pid, pid)
+  })
+
+  test('is not renewed for ever where the host uses none of those that it got', async () => {
+    const certs = join(site.home, 'certs')
+    await web2.stop()
+    const madeAtMs = Date.now() - 600 * dayMs
+    replaceCertificate(web2, await issue(site, { role: 'host', name: 'web2' }, madeAtMs))
+    await web2.start()
+    const before = fileOf(web2, 'host.crt')
+    const others = await Promise.all(
+      Array.from({ length: 100 }, () => issue(site, { role: 'host', name: 'web2' }, madeAtMs)),
+    )
+    for (const { certificate } of others) await recordIssued(certs, certificate)
+    const said = await succeeds('check', 'web2')
+    assert.match(said, /not renewed: 10\d of it are good already, as if it took none of them/)
+    assert.equal(fileOf(web2, 'host.crt'), before)
+    // By hand it is all the same.
+    await succeeds('certs', 'renew', 'web2')
+    assert.notEqual(fileOf(web2, 'host.crt'), before)
+    for (const { certificate } of others) rmSync(issuedPath(certs, certificate))
   })
 
   test('can be renewed by several sessions at once while a backup runs, and fits its key in the end', async () => {

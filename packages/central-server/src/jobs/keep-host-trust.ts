@@ -2,9 +2,11 @@ import { X509Certificate } from 'node:crypto'
 import {
   channelBinding,
   digestOf,
+  identityFromAltNames,
   isIssuedBy,
   type MessageOf,
   ProtocolError,
+  revokedSerials,
   type Trust,
 } from '@central-backup/protocol'
 import { BackupError } from '../errors.ts'
@@ -15,6 +17,7 @@ import {
   readAuthority,
   readCertificate,
   readEndorsements,
+  readIssued,
   readServerTrust,
   recordIssued,
   replaceHostCertificate,
@@ -26,6 +29,9 @@ import type { AgentSession } from '../session/open-session.ts'
 
 /** When it is told that a certificate cannot be renewed, before it expires. */
 const warnedBeforeMs = 30 * 86_400_000
+
+/** Of one host; a list of what is revoked has room for some 3,000 of all hosts. */
+const goodCertificatesMax = 100
 
 export interface KeptTrust {
   /** The host's new certificate, if it got one. */
@@ -52,10 +58,11 @@ export async function keepHostTrust(
   await tellFault(kept, async () => {
     const trust = await readServerTrust(certs)
     const isDue = isToBeRenewed(session.certificate, trust, now())
-    const authority = isDue ? await findAuthority(certs) : null
+    const found = isDue ? await findAuthority(certs) : null
+    const authority = found !== null && (await hasUnused(kept, certs, host, now())) ? null : found
     const endorsements = await readEndorsements(certs)
     const hasNews = trust.lists.size > 0 || endorsements.length > 0
-    if (isDue && authority === null) warnOfEnd(kept, session.certificate, now())
+    if (isDue && found === null) warnOfEnd(kept, session.certificate, now())
     if (!hasNews && authority === null) return
     const { told, faults } = await updateTrust(session.channel, { trust, endorsements })
     kept.warnings.push(...faults.map((fault) => `the host did not take what it should trust: ${fault}`))
@@ -109,6 +116,42 @@ async function keepCopy(certs: string, host: string, certificate: X509Certificat
 
 function isToBeRenewed(certificate: X509Certificate, { authorities }: Trust, nowMs: number): boolean {
   return isRenewalDue(certificate, nowMs) || !isIssuedBy(certificate, authorities[0]!)
+}
+
+/**
+ * Whether a host was given very many certificates that are all good still: it does not use what it gets, and would have another
+ * one with each session, until no revocation list could hold them. That is told.
+ */
+async function hasUnused(
+  { warnings }: KeptTrust,
+  certs: string,
+  host: string,
+  nowMs: number,
+): Promise<boolean> {
+  const issued = await readIssued(certs)
+  const revoked = revokedSerials(await readServerTrust(certs))
+  const good = issued.filter(
+    ({ certificate }) =>
+      isOfHost(certificate, host) &&
+      certificate.validToDate.getTime() > nowMs &&
+      !revoked.has(certificate.serialNumber),
+  )
+  if (good.length < goodCertificatesMax) return false
+  warnings.push(
+    `its certificate is not renewed: ${good.length} of it are good already, as if it took none of them. See its log, and whether it can ` +
+      `write to its folder of certificates; then: backup-server certs renew ${host}`,
+  )
+  return true
+}
+
+function isOfHost({ subjectAltName }: X509Certificate, host: string): boolean {
+  try {
+    const { role, name } = identityFromAltNames(subjectAltName)
+    return role === 'host' && name === host
+  } catch {
+    // That of an authority.
+    return false
+  }
 }
 
 function warnOfEnd({ warnings }: KeptTrust, certificate: X509Certificate, nowMs: number): void {
