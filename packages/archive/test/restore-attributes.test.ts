@@ -338,7 +338,7 @@ test('names of one object that became objects of their own are names of one agai
   assert.equal(statSync(scene.restored('a')).ino, statSync(scene.restored('b')).ino)
 })
 
-test('names of one object stay that where its time is none that the file system has, and what is to be sealed is', async (t) => {
+test('names of one object stay that where its file system cannot have its time or attributes, and what is to be sealed is', async (t) => {
   using folder = new TemporaryFolder()
   const target = folder.at('target')
   mkdirSync(target)
@@ -352,6 +352,14 @@ test('names of one object stay that where its time is none that the file system 
     other('fifo', 'fifo', fields),
     other('fifo-2', 'hardlink', { target: 'fifo' as BytePath }),
     file('sealed', 'content', { ...fields, nlink: 1, flags: lacksFlags === false ? immutable : 0 }),
+    // A project and flags that hardly any file system has together.
+    file('project', 'content', {
+      ...fields,
+      mtimeSeconds: 1,
+      project: 7,
+      flags: lacksFlags === false ? inodeFlagsMask & ~immutable & ~appendOnly : null,
+    }),
+    other('project-2', 'hardlink', { target: 'project' as BytePath }),
     // Their first name is not among them.
     other('x', 'hardlink', { target: 'w' as BytePath }),
     other('y', 'hardlink', { target: 'w' as BytePath }),
@@ -377,6 +385,7 @@ test('names of one object stay that where its time is none that the file system 
       for (const names of [
         ['a', 'b', 'c'],
         ['fifo', 'fifo-2'],
+        ['project', 'project-2'],
         ['x', 'y', 'z'],
       ])
         assert.equal(inodesOf(...names), 1, names.join(' '))

@@ -83,8 +83,7 @@ export function hasContent(entry: Entry, standing: Standing): boolean {
   }
 }
 
-/** Whether something was changed last when the entry was. */
-export function hasModified(entry: Entry, standing: Standing): boolean {
+function hasModified(entry: Entry, standing: Standing): boolean {
   return standing.mtimeSeconds === entry.mtimeSeconds && standing.mtimeNanoseconds === entry.mtimeNanoseconds
 }
 

@@ -4,14 +4,7 @@ import { cName, describeErrno, errno } from '../native/libc.ts'
 import type { OpenObject } from '../native/libc-write.ts'
 import { type BytePath, isSafePath, quotePath } from '../path.ts'
 import { type Attribute, setAttributes } from './attributes.ts'
-import {
-  type Action,
-  decide,
-  hasContent,
-  hasModified,
-  type Overwrite,
-  type RestoreRules,
-} from './decision.ts'
+import { type Action, decide, hasContent, type Overwrite, type RestoreRules } from './decision.ts'
 import { OtherNames } from './other-name.ts'
 import type { Spot } from './placement.ts'
 import { describeFailure, type RestoreObserver, type RestorePhase, RestoreRecord } from './report.ts'
@@ -40,8 +33,9 @@ const turnMs = 20
 
 const progressIntervalMs = 100
 
-/** How many objects are remembered that have not the time that they should. */
-const mistimedMax = 100_000
+/** How many objects are remembered that were made and are looked for again, and of what length their paths are together. */
+const madeMax = 100_000
+const madePathBytesMax = 32 * 1024 * 1024
 
 const mendHint = 'Mend the target, and restore again: what is there already is not restored twice.'
 const readOnlyHint =
@@ -74,8 +68,9 @@ export class RestoreWork {
   hasSealed = false
   readonly #observer: RestoreObserver
   readonly #signal: AbortSignal | undefined
-  /** What was made of entries and has another time, as its file system has no such times, by path. */
-  readonly #mistimed = new Map<BytePath, Pick<Standing, 'dev' | 'ino'>>()
+  /** What was made of entries, by path. */
+  readonly #made = new Map<BytePath, Pick<Standing, 'dev' | 'ino'>>()
+  #madePathBytes = 0
   #phase: RestorePhase = 'folders'
   #entries = 0
   #contentBytes = 0
@@ -144,19 +139,20 @@ export class RestoreWork {
   }
 
   /**
-   * To be called with what was made of an entry that is looked for again later: as it has other names, or is to be sealed. Some file
-   * systems know no nanoseconds, or not all years, and nothing there would be found to be what it was made as.
+   * To be called with what was made of an entry that is looked for again later: as it has other names, or is to be sealed. Not all file
+   * systems have nanoseconds, all years, and all attributes, and what was made there is not what it should have been.
    */
-  noteMade(entry: Entry, fd: number): void {
-    if (this.#mistimed.size === mistimedMax) return
+  noteMade({ path }: Entry, fd: number): void {
+    if (this.#made.size === madeMax || this.#madePathBytes + path.length > madePathBytesMax) return
     const made = standingOf(fd)
-    if (typeof made !== 'number' && !hasModified(entry, made))
-      this.#mistimed.set(entry.path, { dev: made.dev, ino: made.ino })
+    if (typeof made === 'number') return
+    this.#madePathBytes += path.length
+    this.#made.set(path, { dev: made.dev, ino: made.ino })
   }
 
-  /** Whether something is what an entry was made as, or stood there as it should. */
+  /** Whether something is what was made of an entry, or is as the entry is. */
   isMade(entry: Entry, spot: Spot, standing: Standing): boolean {
-    const made = this.#mistimed.get(entry.path)
+    const made = this.#made.get(entry.path)
     if (made !== undefined && made.ino === standing.ino && made.dev === standing.dev) return true
     return this.decide(entry, spot, standing) === 'equal'
   }
