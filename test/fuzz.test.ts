@@ -37,7 +37,7 @@ test('each folder of the corpus is that of a parser', () => {
   )
 })
 
-test('a parser that throws, hangs, ends the process or swells is found, and the next one has its turn', async () => {
+test('a parser that throws, hangs, dawdles, ends the process or swells is found, and the next one has its turn', async () => {
   const broken = selfTestTargets.map(({ name }) => name)
   const results = await fuzzTargets(broken, { runs: 500, seconds: 3600, seed: 1 }, () => {}, 1500)
   assert.deepEqual(
@@ -47,11 +47,12 @@ test('a parser that throws, hangs, ends the process or swells is found, and the 
       ['self-test-hangs', 'hang'],
       ['self-test-ends-the-process', 'crash'],
       ['self-test-swells', 'memory'],
+      ['self-test-dawdles', 'slow'],
       ['self-test-well', null],
     ],
   )
   // What throws is made as short as it can be; of the others, the input is as it was.
   assert.deepEqual(results[0]!.finding!.input, Buffer.from([0xff]))
-  for (const { finding } of results.slice(1, 4)) assert.ok(finding!.input.includes(0xff))
-  assert.equal(results[4]!.tried, 500)
+  for (const { finding } of results.slice(1, 5)) assert.ok(finding!.input.includes(0xff))
+  assert.equal(results[5]!.tried, 500)
 })

@@ -41,5 +41,20 @@ export const selfTestTargets: readonly FuzzTarget[] = [
       return true
     },
   },
+  {
+    name: 'self-test-dawdles',
+    inputs,
+    mutations: 'bytes',
+    cpuMsMax: 150,
+    check(input) {
+      const begun = process.cpuUsage()
+      const spentMs = () => {
+        const { user, system } = process.cpuUsage(begun)
+        return (user + system) / 1000
+      }
+      while (input.includes(0xff) && spentMs() < 300);
+      return true
+    },
+  },
   { name: 'self-test-well', inputs, mutations: 'bytes', check: (input) => input.length > 10 },
 ]

@@ -112,14 +112,33 @@ test('the timer renews the lease, and aborts the work once the lease is lost', (
   assert.ok(first.signal.reason instanceof LeaseLostError)
 })
 
-test('a process that was killed holds nobody up', async () => {
-  using folder = new TemporaryFolder()
-  const file = folder.at('catalog.sqlite')
-  using catalog = new Catalog(file)
+/** A process at work on web1, and the run that it has begun. */
+async function startHolder(file: string) {
   const child = spawn(process.execPath, [join(import.meta.dirname, 'hold-lease.ts'), file, 'web1'], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   const [line] = (await once(child.stdout, 'data')) as [Buffer]
+  return { child, line }
+}
+
+test('a process that was killed holds nobody up, who was at work before neither', async () => {
+  using folder = new TemporaryFolder()
+  const file = folder.at('catalog.sqlite')
+  using catalog = new Catalog(file)
+  const { child, line } = await startHolder(file)
+  assert.throws(() => takeLease(catalog, 'web1'), { code: 'busy' })
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  takeLease(catalog, 'web1').release()
+  const { outcome, error } = catalog.run(Number(String(line)))!
+  assert.deepEqual([outcome, error?.code], ['failed', 'interrupted'])
+})
+
+test('a process that was killed holds nobody up', async () => {
+  using folder = new TemporaryFolder()
+  const file = folder.at('catalog.sqlite')
+  using catalog = new Catalog(file)
+  const { child, line } = await startHolder(file)
   assert.throws(() => takeLease(catalog, 'web1'), { code: 'busy', message: new RegExp(String(child.pid)) })
   assert.deepEqual(endInterruptedRuns(catalog), [])
   child.kill('SIGKILL')
