@@ -6,6 +6,7 @@ import type { HourlyCount } from './hourly-count.ts'
 import type { PasswordGate } from './password-gate.ts'
 import type { RefusalLog } from './refusals.ts'
 import type { AgentSettings } from './settings.ts'
+import type { SharedPace } from './shared-pace.ts'
 import type { WaitingSessions } from './waiting-sessions.ts'
 
 /** What all sessions of an agent share. */
@@ -28,6 +29,8 @@ export interface Agent {
   sessions: number
   /** Backups that were begun. */
   readonly runs: HourlyCount
+  /** How fast all sessions together may send. */
+  readonly pace: SharedPace
   /** Hooks that were run, by name. */
   readonly hookRuns: HourlyCount
   /** From the first hook before a run to the last one after it, there is no other such run. */

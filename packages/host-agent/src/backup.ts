@@ -98,10 +98,11 @@ function nameArchive(request: MessageOf<'backup'>): string {
   }
 }
 
-/** The smaller of what the host and the server want counts. */
-function limitRate({ channel, settings }: Session, bytesPerSecond?: number): void {
-  const rates = [settings.limits.bytesPerSecond, bytesPerSecond].filter((rate) => rate != null)
-  if (rates.length > 0) channel.limitRate(Math.min(...rates))
+/** What the host wants holds for all sessions together; what the server wants, for its own. */
+function limitRate({ agent, channel, settings }: Session, bytesPerSecond?: number): void {
+  const pace = agent.pace.of(settings.limits.bytesPerSecond)
+  if (pace !== null) channel.shareRate(pace)
+  if (bytesPerSecond !== undefined) channel.limitRate(bytesPerSecond)
 }
 
 /** Runs the hooks before the run. An agent at work says so, and so the server waits for as long as they may take. */

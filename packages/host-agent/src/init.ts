@@ -139,7 +139,7 @@ read = ["/"]
 # [limits]
 # sessions = 4            # requests at a time
 # runs_per_hour = 12      # backups; any number if not given
-# bytes_per_second = 10000000               # a run sends no faster; as fast as it can if not given
+# bytes_per_second = 10000000               # all runs together; as fast as they can if not given
 # compress_threads = 2
 # cpu_nice = 10           # 0 (as others) to 19 (what others leave); I/O follows it
 

@@ -15,6 +15,7 @@ import { RefusalLog } from './refusals.ts'
 import { serveSession } from './session.ts'
 import { type AgentSettings, readSettings } from './settings.ts'
 import type { ListenAddress } from './settings-schema.ts'
+import { SharedPace } from './shared-pace.ts'
 import { software } from './version.ts'
 import { WaitingSessions } from './waiting-sessions.ts'
 
@@ -50,6 +51,7 @@ export async function serve(settings: AgentSettings): Promise<void> {
     waiting: new WaitingSessions(),
     sessions: 0,
     runs: new HourlyCount(),
+    pace: new SharedPace(),
     hookRuns: new HourlyCount(),
     // Until what is owed was run.
     hooksAtWork: true,

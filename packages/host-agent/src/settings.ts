@@ -40,7 +40,7 @@ export interface AgentSettings {
     cpuNice: number
     /** A file system that does not answer for longer ends the run. */
     readStallMs: number
-    /** How fast a run or a listing may send, whatever the server asks for; `null` for as fast as it goes. */
+    /** How fast all runs and listings together may send, whatever the server asks for; `null` for as fast as it goes. */
     bytesPerSecond: number | null
     /** Backups that are begun within an hour; `null` for any number. */
     runsPerHour: number | null

@@ -4,6 +4,7 @@ import { Deadline } from './deadline.ts'
 import { errorReport, PeerError, ProtocolError } from './errors.ts'
 import { closeMsMax, idleMsMax, messageMsMax, stallMsMax, undeliveredMessagesMax } from './limits.ts'
 import type { Message, MessageOf, MessageType } from './messages.ts'
+import type { Pace } from './pace.ts'
 import type { PayloadMemory } from './payload-memory.ts'
 import { Sender } from './sender.ts'
 import { errorFromSocket } from './socket-errors.ts'
@@ -118,6 +119,11 @@ export class Channel {
     this.#sender.limitRate(bytesPerSecond)
   }
 
+  /** Keeps to a pace as well that other channels share: all of them together send no faster than that. */
+  shareRate(pace: Pace): void {
+    this.#sender.shareRate(pace)
+  }
+
   /** Reads the payloads of data messages into `memory` from now on; the receiver gives each back when it is done with it. */
   receiveInto(memory: PayloadMemory): void {
     this.#parser.memory = memory
@@ -172,6 +178,7 @@ export class Channel {
   /** The last words go out, then the end of the stream. What comes in until it is closed is read, so that they arrive. */
   #finish(reason: ProtocolError, lastWords: Buffer[]): void {
     this.#sender.limitRate(null)
+    this.#sender.shareRate(null)
     const flushed = this.#sender.send(lastWords)
     this.#deaf = true
     this.#undelivered.length = 0

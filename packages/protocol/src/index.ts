@@ -55,6 +55,7 @@ export {
   type SelectionPath,
   type SelectionRules,
 } from './messages.ts'
+export { Pace } from './pace.ts'
 export { PayloadMemory } from './payload-memory.ts'
 export { type RevocationList, RevocationListError, readRevocationList } from './revocation-list.ts'
 export { errorFromSocket } from './socket-errors.ts'

@@ -29,7 +29,10 @@ export class Sender {
   #queue: Outgoing[] = []
   #writing = false
   #stopped: ProtocolError | null = null
+  /** Of its own, and shared with others. */
   #pace: Pace | null = null
+  #shared: Pace | null = null
+  readonly #resume = () => this.#next()
   readonly #slice: Deadline
   readonly #message: Deadline
 
@@ -45,9 +48,15 @@ export class Sender {
 
   /** Sends on average no more than so many bytes in a second; `null` for as fast as the stream takes them. */
   limitRate(bytesPerSecond: number | null): void {
-    const wasWaiting = this.#pace?.isWaiting ?? false
-    this.#pace?.stop()
+    const wasWaiting = this.#pace?.leave(this.#resume) ?? false
     this.#pace = bytesPerSecond === null ? null : new Pace(bytesPerSecond)
+    if (wasWaiting) this.#next()
+  }
+
+  /** Keeps, with others, to a pace as well; `null` for none. */
+  shareRate(pace: Pace | null): void {
+    const wasWaiting = this.#shared?.leave(this.#resume) ?? false
+    this.#shared = pace
     if (wasWaiting) this.#next()
   }
 
@@ -76,7 +85,8 @@ export class Sender {
     this.#stopped = reason
     this.#slice.stop()
     this.#message.stop()
-    this.#pace?.stop()
+    this.#pace?.leave(this.#resume)
+    this.#shared?.leave(this.#resume)
     for (const outgoing of this.#queue.splice(0)) outgoing.reject(reason)
   }
 
@@ -84,7 +94,7 @@ export class Sender {
     if (this.#writing || this.#stopped !== null) return
     const current = this.#queue[0]
     if (current === undefined) return
-    if (current.slices.length > 0 && this.#pace?.mustWait(() => this.#next())) return
+    if (current.slices.length > 0 && this.#mustWait()) return
     const slice = current.slices.shift()
     if (slice === undefined) {
       this.#message.stop()
@@ -96,7 +106,7 @@ export class Sender {
     if (!current.begun) this.#message.start(this.#waits.messageMs)
     current.begun = true
     this.#writing = true
-    this.#pace?.add(slice.length)
+    for (const pace of [this.#pace, this.#shared]) pace?.add(slice.length)
     this.#slice.start(this.#waits.stallMs)
     this.#stream.write(slice, (error) => {
       this.#writing = false
@@ -104,6 +114,10 @@ export class Sender {
       // The stream reports the error itself, and whoever listens to it stops this sender.
       if (error == null) this.#next()
     })
+  }
+
+  #mustWait(): boolean {
+    return [this.#pace, this.#shared].some((pace) => pace?.mustWait(this.#resume))
   }
 }
 
