@@ -44,6 +44,7 @@ export function checkHost(settingsFile: string, uid: number, nowMs: number): Che
   if (settings !== null) {
     checkCertificates(settings, nowMs, report)
     for (const folder of settings.allow.restore) checkRestoreFolder(folder, uid, report)
+    checkRestoreOverOwn(settings, report)
     checkLogFile(settings, uid, report)
     checkPendingKey(settingsFile, report)
     for (const hook of settings.hooks) checkHook(hook, settings, uid, report)
@@ -80,6 +81,24 @@ function checkRestoreFolder(folder: string, uid: number, { warnings }: CheckRepo
   }
   if (status !== undefined)
     warnOfOthers(folder, 'allow.restore', 'what is restored goes there', uid, warnings)
+}
+
+/** A server that can replace these is bound by no settings. */
+function checkRestoreOverOwn(
+  { file, tls, allow, localCopy }: AgentSettings,
+  { warnings }: CheckReport,
+): void {
+  for (const folder of allow.restore) {
+    if ([file, tls.key, tls.ca].some((own) => isBelow(own, folder)))
+      warnings.push(
+        `${folder}, which allow.restore names, holds the settings or keys of this agent: whoever has the server can ` +
+          'give himself leave for everything, and is root here',
+      )
+    else if (localCopy !== null && isBelow(localCopy.directory, folder))
+      warnings.push(
+        `${folder}, which allow.restore names, holds the local copies: whoever has the server can replace them`,
+      )
+  }
 }
 
 /** Root appends to it, whatever it is. */
@@ -119,8 +138,11 @@ function checkHook(hook: Hook, { allow }: AgentSettings, uid: number, { warnings
 /** More than any schedule needs. */
 const manyRunsPerHour = 60
 
+/** Whether an absolute path is that folder, or below it. */
 function isBelow(path: string, folder: string): boolean {
-  return path.startsWith(`${resolve(folder)}/`) || (resolve(folder) === '/' && path.startsWith('/'))
+  if (!path.startsWith('/')) return false
+  const [inner, outer] = [resolve(path), resolve(folder)]
+  return outer === '/' || inner === outer || inner.startsWith(`${outer}/`)
 }
 
 /** Made when it is needed; but under systemd, only where the unit lets the agent write. */

@@ -118,11 +118,30 @@ test('folders that may be restored to are warned of where they are missing, link
   const restoring = warnings.filter((warning) => warning.includes('allow.restore'))
   assert.deepEqual(
     restoring.map((warning) => warning.split(/[,:]/)[0]),
-    folders.slice(1),
+    [...folders.slice(1), '/'],
   )
+  assert.match(restoring[3]!, /holds the settings or keys of this agent: .* is root here/)
   assert.match(restoring[0]!, /open to others/)
   assert.match(restoring[1]!, /a link to one/)
   assert.match(restoring[2]!, /not there/)
+})
+
+test('a folder that may be restored to is warned of where it holds what binds the server', async () => {
+  using folder = new HostFolder(await authority.host('web1', { notAfterDays: 365 }))
+  for (const name of ['copies', 'beside']) mkdirSync(folder.at(name), { mode: 0o700 })
+  const own = folder.at('.')
+  appendFileSync(
+    folder.settings,
+    `[allow]\nrestore = ${JSON.stringify([own, folder.at('copies'), folder.at('beside')])}\n[local_copy]\ndirectory = "${folder.at('copies')}"\nkeep = 2\n`,
+  )
+  const told = folder.check().warnings.filter((warning) => warning.includes('whoever has the server'))
+  assert.deepEqual(
+    told.map((warning) => warning.replace(/:.*/, '')),
+    [
+      `${own}, which allow.restore names, holds the settings or keys of this agent`,
+      `${folder.at('copies')}, which allow.restore names, holds the local copies`,
+    ],
+  )
 })
 
 test('folders on the way to what is restored, or to the log, that others may write to are warned of', async () => {
