@@ -5,16 +5,11 @@ import type { BytePath } from '../path.ts'
 import { restoreFile } from './files.ts'
 import { mayBeSealed, unsealOpen } from './inode-flags.ts'
 import { type Begun, beginLink, place, type Spot } from './placement.ts'
+import { Remembered } from './remembered.ts'
 import { SocketNames } from './socket-names.ts'
 import { restoreSpecial } from './specials.ts'
 import { type Standing, standingAt, standingOf } from './standing.ts'
 import type { RestoreWork } from './work.ts'
-
-/**
- * For how many objects it is remembered which of their further names was restored in place of the first one. Beyond it,
- * names of one object may become several objects of the same content.
- */
-const copiesMax = 100_000
 
 /**
  * Restores further names as links to the first one, where that stands in the target as it was backed up. Where it does
@@ -40,8 +35,11 @@ export async function restoreHardLinks(work: RestoreWork): Promise<void> {
 
 class HardLinks {
   readonly #work: RestoreWork
-  /** First names as they were backed up, and the names that stand for them in the target. */
-  readonly #copies = new Map<BytePath, BytePath>()
+  /**
+   * First names as they were backed up, and the names that stand for them in the target. Of those that are not remembered, the names of
+   * one object may become several objects of the same content.
+   */
+  readonly #copies = new Remembered<BytePath>()
 
   constructor(work: RestoreWork) {
     this.#work = work
@@ -65,7 +63,7 @@ class HardLinks {
     }
     const restored =
       entry.type === 'file' ? await restoreFile(this.#work, entry) : restoreSpecial(this.#work, entry)
-    if (restored && this.#copies.size < copiesMax) this.#copies.set(first.path, path)
+    if (restored) this.#copies.set(first.path, path)
   }
 
   /** A descriptor of what stands at `path`, if that is what was backed up; a negative number if not. */

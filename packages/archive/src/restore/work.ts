@@ -7,6 +7,7 @@ import { type Attribute, setAttributes } from './attributes.ts'
 import { type Action, decide, hasContent, type Overwrite, type RestoreRules } from './decision.ts'
 import { OtherNames } from './other-name.ts'
 import type { Spot } from './placement.ts'
+import { Remembered } from './remembered.ts'
 import { describeFailure, type RestoreObserver, type RestorePhase, RestoreRecord } from './report.ts'
 import type { RestoreSource } from './source.ts'
 import { lookCloser, type Standing, standingOf } from './standing.ts'
@@ -32,10 +33,6 @@ export interface RestoreOptions {
 const turnMs = 20
 
 const progressIntervalMs = 100
-
-/** How many objects are remembered that were made and are looked for again, and of what length their paths are together. */
-const madeMax = 100_000
-const madePathBytesMax = 32 * 1024 * 1024
 
 const mendHint = 'Mend the target, and restore again: what is there already is not restored twice.'
 const readOnlyHint =
@@ -69,8 +66,7 @@ export class RestoreWork {
   readonly #observer: RestoreObserver
   readonly #signal: AbortSignal | undefined
   /** What was made of entries, by path. */
-  readonly #made = new Map<BytePath, Pick<Standing, 'dev' | 'ino'>>()
-  #madePathBytes = 0
+  readonly #made = new Remembered<Pick<Standing, 'dev' | 'ino'>>()
   #phase: RestorePhase = 'folders'
   #entries = 0
   #contentBytes = 0
@@ -143,11 +139,8 @@ export class RestoreWork {
    * systems have nanoseconds, all years, and all attributes, and what was made there is not what it should have been.
    */
   noteMade({ path }: Entry, fd: number): void {
-    if (this.#made.size === madeMax || this.#madePathBytes + path.length > madePathBytesMax) return
     const made = standingOf(fd)
-    if (typeof made === 'number') return
-    this.#madePathBytes += path.length
-    this.#made.set(path, { dev: made.dev, ino: made.ino })
+    if (typeof made !== 'number') this.#made.set(path, { dev: made.dev, ino: made.ino })
   }
 
   /** Whether something is what was made of an entry, or is as the entry is. */
