@@ -258,6 +258,18 @@ describe('a repository', { concurrency: 2 }, () => {
 })
 
 describe('a log', { concurrency: 2 }, () => {
+  test('whose disk reports an error when it is synced in the end keeps no program from ending', {
+    skip: noStrace,
+  }, async () => {
+    await using site = await makeSite(null, 1).then((made) => made.site)
+    const wrapper = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=fsync:error=EIO']
+    for (const program of [
+      site.startServer(['--version'], { wrapper }),
+      site.startAgent(['--version'], { wrapper }),
+    ])
+      assert.equal((await program.endWithin(endMsMax)).code, 0)
+  })
+
   test('of the server on a full disk costs the log, not the run', async () => {
     await using site = await makeSite(null, 2).then((made) => made.site)
     site.configure(`connection: { attempts: 1 }, log: { file: '/dev/full' },`)

@@ -320,3 +320,35 @@ test('a file that replaces another is on disk before it does, and new ones are b
   ].map(([, call, name]) => (name === undefined ? call : `${call} ${name}`))
   assert.deepEqual(made, ['renameat2 new', 'fsync', 'renameat old', 'syncfs'])
 })
+
+test('where a disk fails at attributes or further names, the restore says so', async (t) => {
+  if (spawnSync('strace', ['-o', '/dev/null', 'true']).status !== 0) return t.skip('strace cannot be used')
+  using folder = new TemporaryFolder()
+  mkdirSync(folder.at('source'))
+  writeFileSync(folder.at('source/a'), 'alpha')
+  linkSync(folder.at('source/a'), folder.at('source/b'))
+  if (isRoot) execFileSync('setfattr', ['-n', 'trusted.t', '-v', 't', folder.at('source/a')])
+  await packTree(folder.at('source'), folder.at(archiveName))
+  const restore = (call: string, error: string) => {
+    const target = folder.at(`${call}-${error}`)
+    mkdirSync(target)
+    const script = join(import.meta.dirname, 'restore-as.ts')
+    const inject = ['-e', `trace=${call}`, '-e', `inject=${call}:error=${error}`]
+    const args = ['-f', '-qq', '-o', '/dev/null', ...inject, process.execPath, script]
+    return spawnSync('strace', [...args, folder.at(archiveName), target], { encoding: 'utf8' })
+  }
+  for (const [call, error, message] of [
+    ['fchmod', 'EIO', /the restore ended at .*: cannot set its mode: EIO/],
+    ['fchownat', 'EDQUOT', /the restore ended at .*: cannot set its owner: EDQUOT/],
+    ['utimensat', 'EROFS', /the restore ended at .*: cannot set its times: EROFS/],
+    ['linkat', 'ENOSPC', /the restore ended at .*: cannot make it a further name of .*: ENOSPC/],
+  ] as const) {
+    const { status, stderr } = restore(call, error)
+    assert.equal(status, 1, stderr)
+    assert.match(stderr, message)
+  }
+  // What a file system has no room for in an inode is told, and the restore goes on.
+  const { failed, notSet } = JSON.parse(restore('fsetxattr', 'ENOSPC').stdout) as RestoreReport
+  assert.equal(failed.count, 0)
+  assert.equal(notSet.xattrs?.reason, isRoot ? 'ENOSPC: no space left on device' : undefined)
+})

@@ -1,3 +1,5 @@
+import { flushCompileCache } from 'node:module'
+import { exitNow } from '@central-backup/archive'
 import { runProgram } from './cli/program.ts'
 
 // A reader that has seen enough, like `head`, is no failure.
@@ -16,4 +18,10 @@ process.exitCode = await runProgram(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
   stdin: process.stdin,
+})
+
+// All is written by now but what Node has compiled, which it would keep later.
+process.once('beforeExit', (code) => {
+  flushCompileCache()
+  exitNow(code)
 })

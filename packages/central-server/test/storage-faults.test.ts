@@ -86,22 +86,25 @@ test('a death at the rename leaves a partial archive, whole but without its name
 
 test('an error of the disk at fsync is told, and the archive does not get its name', async (context) => {
   if (noStrace) return context.skip(noStrace)
-  using folder = new TemporaryFolder()
-  const repository = await createRepository(folder.at('r'))
-  const partial = `${hostFolder(repository, 'web1')}/${name}.partial`
-  mkdirSync(hostFolder(repository, 'web1'))
-  const { outcome } = writeArchive(repository, [
-    '-o',
-    '/dev/null',
-    '-P',
-    partial,
-    '-e',
-    'inject=fsync:error=EIO',
-  ])
-  assert.equal(outcome?.name, 'StorageError')
-  assert.equal(outcome.code, 'io-error')
-  assert.match(outcome.hint!, /smartctl/)
-  assert.deepEqual(readdirSync(hostFolder(repository, 'web1')), [`${name}.partial`])
+  for (const [error, code, hint] of [
+    ['EIO', 'io-error', /smartctl/],
+    // libuv has no names for these.
+    ['EDQUOT', 'disk-full', /Make space/],
+    ['ESTALE', 'not-mounted', /mount/],
+    ['EUCLEAN', 'io-error', /fsck/],
+  ] as const) {
+    using folder = new TemporaryFolder()
+    const repository = await createRepository(folder.at('r'))
+    const partial = `${hostFolder(repository, 'web1')}/${name}.partial`
+    mkdirSync(hostFolder(repository, 'web1'))
+    const inject = ['-e', `inject=fsync:error=${error}`]
+    const { outcome } = writeArchive(repository, ['-o', '/dev/null', '-P', partial, ...inject])
+    assert.equal(outcome?.name, 'StorageError')
+    assert.equal(outcome.code, code)
+    assert.match(outcome.message!, new RegExp(`\\(${error}\\)`))
+    assert.match(outcome.hint!, hint)
+    assert.deepEqual(readdirSync(hostFolder(repository, 'web1')), [`${name}.partial`])
+  }
 })
 
 test('a full disk is told, nothing is taken for an archive, and with space the next run is good', async (context) => {

@@ -18,7 +18,7 @@ try {
     throw error
   }
 } catch (error) {
-  const { name, code, hint } = error as Error & { code?: string; hint?: string }
-  outcome = { name, code, hint }
+  const { name, message, code, hint } = error as Error & { code?: string; hint?: string }
+  outcome = { name, message, code, hint }
 }
 process.stdout.write(JSON.stringify(outcome))

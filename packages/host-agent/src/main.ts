@@ -1,3 +1,5 @@
+import { flushCompileCache } from 'node:module'
+import { exitNow } from '@central-backup/archive'
 import { runProgram } from './cli.ts'
 
 // A reader that has seen enough, like `head`, is no failure.
@@ -15,4 +17,10 @@ process.exitCode = await runProgram(process.argv.slice(2), {
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
+})
+
+// All is written by now but what Node has compiled, which it would keep later.
+process.once('beforeExit', (code) => {
+  flushCompileCache()
+  exitNow(code)
 })

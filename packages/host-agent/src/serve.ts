@@ -1,7 +1,7 @@
 import { constants, setPriority } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Server } from 'node:tls'
-import { CompressorPool, exitNow, keepLargeMemoryApart, releaseFreeMemory } from '@central-backup/archive'
+import { CompressorPool, keepLargeMemoryApart, releaseFreeMemory } from '@central-backup/archive'
 import { createListener, ProtocolError, replaceCredentials } from '@central-backup/protocol'
 import type { Agent } from './agent.ts'
 import type { HostCertificates } from './certificates/read.ts'
@@ -84,8 +84,6 @@ export async function serve(settings: AgentSettings): Promise<void> {
     for (const listener of listeners) listener.close()
     await Promise.race([Promise.all([...sessions, owed]), closingTime(agent)])
     await pool.close()
-    // A thread that waits for a mount that is gone would keep Node from ending.
-    process.once('exit', exitNow)
   }
 }
 

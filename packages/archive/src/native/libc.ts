@@ -24,6 +24,7 @@ const nativeReadlinkat = libc.func('int64_t readlinkat(int, const void *, void *
 const nativeGetdents = libc.func('int64_t getdents64(int, void *, size_t)')
 const nativeFstatfs = libc.func('int fstatfs(int, void *)')
 const nativeIoctl = libc.func('int ioctl(int, unsigned long, void *)')
+const nativeStrerror = libc.func('const char *strerror(int)')
 const nativeExit = libc.func('void _exit(int)')
 const nativeMadvise = libc.func('int madvise(uintptr_t, size_t, int)')
 const nativeFadvise = libc.func('int posix_fadvise(int, int64_t, int64_t, int)')
@@ -72,11 +73,24 @@ export function objectPath(fd: number): Buffer {
   return Buffer.from(`/proc/self/fd/${fd}\0`, 'latin1')
 }
 
+/** Names of error numbers that disks have and neither libuv nor Node's constants do. */
+const namesOfDisks: Readonly<Record<number, string>> = { 117: 'EUCLEAN', 121: 'EREMOTEIO', 123: 'ENOMEDIUM' }
+
+/** Name of a negative error number: `EACCES`. Where libuv has none (EDQUOT, ESTALE), that of the system. */
+export function errnoName(negative: number): string {
+  const name = getSystemErrorName(negative)
+  if (!name.startsWith('Unknown')) return name
+  const known = Object.entries(errno).find(([, number]) => number === -negative)
+  return known?.[0] ?? namesOfDisks[-negative] ?? name
+}
+
 /** Text of a negative error number, for people: `EACCES: permission denied`. */
 export function describeErrno(negative: number): string {
-  // What Node says of it, "operation not supported on socket", would lead people astray.
-  if (negative === -errno.EOPNOTSUPP) return 'EOPNOTSUPP: operation not supported'
-  return `${getSystemErrorName(negative)}: ${getSystemErrorMessage(negative)}`
+  const name = getSystemErrorName(negative)
+  // What Node says of the one, "operation not supported on socket", would lead people astray; of the other it knows nothing.
+  if (negative !== -errno.EOPNOTSUPP && !name.startsWith('Unknown'))
+    return `${name}: ${getSystemErrorMessage(negative)}`
+  return `${errnoName(negative)}: ${(nativeStrerror(-negative) as string).toLowerCase()}`
 }
 
 function openat(directory: number, name: Buffer, flags: number): number {
@@ -353,7 +367,11 @@ export function keepLargeMemoryApart(): void {
   nativeMallopt?.(M_MMAP_THRESHOLD, mmapThresholdBytes)
 }
 
-/** Ends the process at once, as Node cannot while one of its threads hangs in the kernel: it would wait for that. */
+/**
+ * Ends the process at once, without what else is done at the end: Node would wait for a thread that hangs in the kernel, and
+ * koffi, which has stderr synced then, would wait for itself, for ever, where the disk of the log that stderr goes to reports an
+ * error.
+ */
 export function exitNow(code: number): void {
   nativeExit(code)
 }

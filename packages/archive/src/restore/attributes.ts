@@ -16,6 +16,27 @@ import type { TargetOwners } from './target-owners.ts'
 /** Attributes that can fail to be set, each on its own, while the rest of a restore goes on. */
 export type Attribute = 'owner' | 'mode' | 'acls' | 'xattrs' | 'capabilities' | 'times' | 'flags' | 'project'
 
+const notToBeHad = new Set(
+  [
+    errno.EPERM,
+    errno.EACCES,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.ENOTTY,
+    errno.EINVAL,
+    errno.EOVERFLOW,
+    errno.ERANGE,
+    errno.E2BIG,
+  ].map((number) => -number),
+)
+
+/** Whether a call failed as the file system does not have such a thing, or this user may not, and not as the disk did. */
+export function isNotToBeHad(attribute: Attribute, negativeErrno: number): boolean {
+  // As ext4 says of extended attributes that have no room in an inode and a block.
+  if (negativeErrno === -errno.ENOSPC) return /^(?:acls|xattrs|capabilities)$/.test(attribute)
+  return notToBeHad.has(negativeErrno)
+}
+
 /** Told of each attribute that could not be set, at most once for an object. */
 export type NoteUnset = (attribute: Attribute, negativeErrno: number) => void
 

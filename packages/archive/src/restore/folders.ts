@@ -145,7 +145,7 @@ function finishFolder(work: RestoreWork, entry: Entry): void {
 function giveAttributes(work: RestoreWork, entry: Entry, folder: number, readable: number): void {
   if (readable < 0) {
     work.setAttributes({ fd: folder, isPath: true }, entry)
-    if ((entry.flags ?? 0) !== 0) work.record.unset('flags', entry.path, readable)
+    if ((entry.flags ?? 0) !== 0) work.unsetOf(entry)('flags', readable)
     return
   }
   unsealOpen(readable)

@@ -11,6 +11,13 @@ import { restoreSpecial } from './specials.ts'
 import { type Standing, standingAt, standingOf } from './standing.ts'
 import type { RestoreWork } from './work.ts'
 
+/** The file system has no further names, or no more of them, or what it was a name of has gone. */
+const noLinkToBeHad = new Set(
+  [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV, errno.ENOENT].map(
+    (number) => -number,
+  ),
+)
+
 /**
  * Restores further names as links to the first one, where that stands in the target as it was backed up. Where it does
  * not (it was not selected, is damaged, or something else was kept there), the first of the further names gets the
@@ -90,7 +97,7 @@ class HardLinks {
     return this.#work.isMade(first, spot, standing) && (self !== 0 || standing.uid === owners.uidOf(first))
   }
 
-  /** False where no link could be made; nothing was reported then. */
+  /** False where no link is to be had; nothing was reported then. */
   #link(entry: Entry, fd: number): boolean {
     const work = this.#work
     const spot = work.spot(entry)
@@ -111,7 +118,11 @@ class HardLinks {
       return true
     }
     const begun = this.#beginLink(spot, fd, opened)
-    if (typeof begun === 'number') return false
+    if (typeof begun === 'number') {
+      if (noLinkToBeHad.has(begun)) return false
+      work.failed(entry.path, 'cannot make it a further name of what was backed up with it', begun)
+      return true
+    }
     const done = place(spot, begun, entry, action, (found) => work.decide(entry, spot, found))
     if (typeof done === 'number') work.failed(entry.path, 'cannot give it its name', done)
     else if (done === 'keep') work.kept(entry, null)

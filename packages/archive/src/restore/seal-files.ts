@@ -31,7 +31,7 @@ function sealFile(work: RestoreWork, entry: Entry): void {
   if (!work.isMade(entry, { folder, name }, standing)) return
   const fd = openFileAt(folder, name)
   if (fd < 0) {
-    work.record.unset('flags', entry.path, fd)
+    work.unsetOf(entry)('flags', fd)
     return
   }
   const opened = standingOf(fd)

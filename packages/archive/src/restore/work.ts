@@ -3,7 +3,7 @@ import { ArchiveError } from '../errors.ts'
 import { cName, describeErrno, errno } from '../native/libc.ts'
 import type { OpenObject } from '../native/libc-write.ts'
 import { type BytePath, isSafePath, quotePath } from '../path.ts'
-import { type Attribute, setAttributes } from './attributes.ts'
+import { isNotToBeHad, type NoteUnset, setAttributes } from './attributes.ts'
 import { type Action, decide, hasContent, type Overwrite, type RestoreRules } from './decision.ts'
 import { OtherNames } from './other-name.ts'
 import type { Spot } from './placement.ts'
@@ -150,9 +150,12 @@ export class RestoreWork {
     return this.decide(entry, spot, standing) === 'equal'
   }
 
-  /** For what sets attributes. */
-  unsetOf(entry: Entry): (attribute: Attribute, negativeErrno: number) => void {
-    return (attribute, negativeErrno) => this.record.unset(attribute, entry.path, negativeErrno)
+  /** For what sets attributes. What the target or its user cannot have is no failure; that of a disk is one. */
+  unsetOf(entry: Entry): NoteUnset {
+    return (attribute, negativeErrno) => {
+      if (isNotToBeHad(attribute, negativeErrno)) this.record.unset(attribute, entry.path, negativeErrno)
+      else this.failed(entry.path, `cannot set its ${attribute}`, negativeErrno)
+    }
   }
 
   /** One more entry is dealt with, or a piece of its content. */

@@ -1,4 +1,4 @@
-import { ArchiveError } from '@central-backup/archive'
+import { ArchiveError, errnoName } from '@central-backup/archive'
 import { BackupError, StorageError, type StorageErrorCode } from '../errors.ts'
 
 interface Meaning {
@@ -22,6 +22,16 @@ const gone: Meaning = {
   what: 'the file system went away',
   hint: 'Look whether the destination is still mounted (`findmnt`), mount it again, and run again.',
 }
+const failing: Meaning = {
+  code: 'io-error',
+  what: 'the disk reported an error',
+  hint: 'Look at `dmesg` and `smartctl`: the disk may be failing. Verify the archives that it holds.',
+}
+const damaged: Meaning = {
+  code: 'io-error',
+  what: 'the file system is damaged',
+  hint: 'Look at `dmesg`, unmount it and have it checked (`fsck`, `xfs_repair`). Then verify the archives that it holds.',
+}
 const noDescriptors: Meaning = {
   code: 'too-many-open-files',
   what: 'there are too many open files',
@@ -38,11 +48,10 @@ const meanings: Readonly<Record<string, Meaning>> = {
   },
   EACCES: notPermitted,
   EPERM: notPermitted,
-  EIO: {
-    code: 'io-error',
-    what: 'the disk reported an error',
-    hint: 'Look at `dmesg` and `smartctl`: the disk may be failing. Verify the archives that it holds.',
-  },
+  EIO: failing,
+  EREMOTEIO: failing,
+  EBADMSG: damaged,
+  EUCLEAN: damaged,
   EFBIG: {
     code: 'file-too-large',
     what: 'the file would be too large',
@@ -54,6 +63,7 @@ const meanings: Readonly<Record<string, Meaning>> = {
   ENOTCONN: gone,
   ENODEV: gone,
   ENXIO: gone,
+  ENOMEDIUM: gone,
 }
 
 /**
@@ -62,7 +72,8 @@ const meanings: Readonly<Record<string, Meaning>> = {
  */
 export function toStorageError(error: unknown, doing: string): BackupError {
   if (error instanceof BackupError) return error
-  const systemCode = (error as NodeJS.ErrnoException | null)?.code ?? ''
+  const { code = '', errno } = (error ?? {}) as NodeJS.ErrnoException
+  const systemCode = errno !== undefined && errno < 0 ? errnoName(errno) : code
   const meaning = meanings[systemCode]
   if (meaning !== undefined) {
     const message = `Cannot ${doing}: ${meaning.what} (${systemCode})`
