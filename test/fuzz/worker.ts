@@ -26,7 +26,10 @@ for (const [number, name] of targets.entries()) {
   onInput(Buffer.alloc(0))
   const { finding, ...result } = await fuzzOne(target, readCorpus(name), limits, onInput)
   const shown = finding === null ? null : { ...finding, input: finding.input.toString('base64') }
-  process.stdout.write(`${JSON.stringify({ ...result, finding: shown })}\n`)
+  // Once it is all written: the end of the process would cut it.
+  await new Promise((resolve) =>
+    process.stdout.write(`${JSON.stringify({ ...result, finding: shown })}\n`, resolve),
+  )
   target.dispose?.()
 }
 process.exit()

@@ -31,6 +31,7 @@ export { holdsNoData, type Mount, MountTable, whyNotEntered } from './native/mou
 export { CompressorPool } from './pack/compressor-pool.ts'
 export { checkExcludePattern } from './pack/exclude-pattern.ts'
 export { compileExclusion, Exclusion, noVerdict, type Verdict } from './pack/exclusion.ts'
+export { shownBackslash, whyTooSlow, withPlainCharacters } from './pack/glob-cost.ts'
 export { type LeftOutReason, leftOutReasons } from './pack/left-out.ts'
 export { PackerThread } from './pack/packer-thread.ts'
 export { Packing, type PackingOptions, type PackingProgress, type Part } from './pack/packing.ts'

@@ -72,7 +72,7 @@ test('no name makes a pattern slow', () => {
       '[a]*'.repeat(40),
     ],
     ...['/**/a/**/a/**/a/**/a/**/b', `${'**/a/'.repeat(30)}b`, '/**/*a*/**/*a*/**/*a*/**/b', '*/*/*/*/*/b'],
-    ...['+(a|aa)+(a|aa)b', '@(*(a)|a)b', '@(*a|a)*b'],
+    ...['+(a|b)+(a|c)b', '@(*(a)|a)b', '@(*a|a)*b', '{a,aa}'.repeat(9), '@(a|aa)'.repeat(15)],
   ]
   for (const pattern of patterns) {
     const { user: before } = process.cpuUsage()
@@ -85,5 +85,46 @@ test('no name makes a pattern slow', () => {
 })
 
 test('a pattern that nobody can bound is refused', () => {
-  assert.throws(() => compileExclusion(['@(a|b)*a*a*b']), /3 wildcards; .* it may have 2$/)
+  const patterns = [
+    '@(a|b)*a*a*b',
+    '@(a|b)*\\a*\\a*b',
+    '+(*a)b',
+    '*(a|aa)b',
+    '+(a?)b',
+    '*(+(a)|b)',
+    `${'?(a)'.repeat(30)}b`,
+    `${'@(a|aa)'.repeat(30)}b`,
+    `${'{a,aa}'.repeat(30)}b`,
+  ]
+  for (const pattern of patterns)
+    assert.throws(
+      () => compileExclusion([pattern]),
+      /could take too long: .* (repeats|are too many)/,
+      pattern,
+    )
+})
+
+test('what can be repeated in one way is taken, and a plus is a character', () => {
+  const excludes = (pattern: string, name: string) =>
+    compileExclusion([pattern]).excludes(`x/${name}` as BytePath, name as BytePath, false)
+  assert.ok(excludes('*.+(jpg|png)', 'a.jpgpng'))
+  assert.ok(!excludes('*.+(jpg|png)', 'a.jpgpn'))
+  // Of backslashes, each second one is a character; letters behind them are no syntax.
+  assert.ok(excludes(`@(a)${'\\\\'.repeat(3)}`, `a${'\\'.repeat(3)}`))
+  assert.ok(!excludes(`@(a)${'\\\\'.repeat(3)}`, 'a\\'))
+  assert.ok(excludes('@(a)\\d[\\\\x]', 'ad\\'))
+  assert.ok(!excludes('@(a)\\d', 'a1'))
+  for (const pattern of ['@(a|b)+', '(a)+', '@(a+|b)', '@(a)[+]']) {
+    assert.ok(excludes(pattern, 'a+'), pattern)
+    assert.ok(!excludes(pattern, 'aa'), pattern)
+  }
+})
+
+test('thousands of patterns with thousands of wildcards are one exclusion', () => {
+  const patterns = Array.from({ length: 1000 }, (_, at) => `${'*a*'.repeat(20)}${at}`)
+  const exclusion = compileExclusion([...patterns, ...patterns.map((one) => `/x/**/${one}`)])
+  assert.ok(exclusion.excludes(`${'a'.repeat(20)}7` as BytePath, `${'a'.repeat(20)}7` as BytePath, false))
+  assert.ok(!exclusion.excludes('aaa7' as BytePath, 'aaa7' as BytePath, false))
+  assert.throws(() => compileExclusion(['*a'.repeat(2000)]), /2000 wildcards are too many/)
+  assert.throws(() => compileExclusion(['*a'.repeat(5000)]), /is longer than 4096 characters/)
 })

@@ -197,6 +197,42 @@ test('braces that cannot be expanded are told, with the reason', () => {
   }
 })
 
+test('patterns that would take too long are told, with the reason, and the other paths are packed', () => {
+  using folder = makeTree(['a', 'aab', 'a+b'])
+  const reasons: [string, RegExp][] = [
+    ['*a*a*a*b', /4 wildcards are too many/],
+    ['*\\a*\\a*\\a*\\ab', /4 wildcards are too many/],
+    ['?(a)'.repeat(30), /30 groups with 30 alternatives are too many/],
+    ['**/a/**/b/**/c/**/d', /\*\* stands in it 4 times/],
+    ['+(*a)b', /repeats/],
+    ['*(a|aa)b', /repeats/],
+    ['+(+(a))b', /repeats/],
+    [`*${'a'.repeat(4096)}`, /more than 4096 characters/],
+  ]
+  for (const [pattern, reason] of reasons) {
+    const selected = select(folder, [pattern, 'a'])
+    assert.deepEqual(rootsOf(folder, selected), ['a'], pattern)
+    assert.deepEqual([selected.problems.map(({ code }) => code), selected.missing], [['path-invalid'], 1])
+    assert.match(selected.problems[0]!.message, reason)
+  }
+  check(folder, '+(a)b', ['aab'])
+  check(folder, '*(a)b', ['aab'])
+  check(folder, '@(a|aa)?b', ['a+b', 'aab'])
+  check(folder, '[a]+?', ['a+b'])
+  check(folder, '@(x|a)+b', ['a+b'])
+})
+
+test('a backslash takes the next character as it is, however many there are', () => {
+  using folder = makeTree(['a\\\\\\b', 'a\\b/x', 'd', '1'])
+  check(folder, '[a]\\\\\\\\\\\\*', ['a\\\\\\b'])
+  check(folder, 'a\\\\b/*', ['a\\b/x'])
+  check(folder, '*b/x', ['a\\b/x'])
+  check(folder, '*\\d', ['d'])
+  assert.deepEqual(problemsOf(folder, select(folder, '[x]\\\\\\\\\\\\')), [
+    'pattern-matched-nothing [x]\\\\\\\\\\\\',
+  ])
+})
+
 test('braces that would fill the memory fail the selection, and not the program', {
   timeout: 60_000,
 }, async () => {

@@ -1,5 +1,6 @@
 import picomatch from 'picomatch'
 import { type BytePath, textFromBytes } from '../path.ts'
+import { shownBackslash, whyTooSlow, withPlainCharacters } from './glob-cost.ts'
 import { plainGlobSource } from './plain-glob.ts'
 
 /** An exclude pattern, taken apart. */
@@ -68,7 +69,7 @@ const literal = /^[A-Za-z0-9_@~#%:,= .-]{1,4096}$/
 
 /**
  * Any of many globs. Most of those that people write are plain names, `*.ext` and plain paths: these are looked up, so
- * that hundreds of them cost no more than one. The others are one regular expression, and of those with a `/`, only where
+ * that hundreds of them cost no more than one. The others are regular expressions of many globs each, and of those with a `/`, only where
  * the name is one that their last component matches.
  */
 class Matcher {
@@ -77,7 +78,7 @@ class Matcher {
   /** Last components of the globs in `#pathGlobs`; `null` where one of them may end in any name. */
   #lastNames: NameMatcher | null = new NameMatcher()
   readonly #pathGlobs: string[] = []
-  #pathPattern: RegExp | null = null
+  #pathPatterns: RegExp[] | null = null
 
   add(glob: string): void {
     const anyDepth = glob.replace(/^\/?\*\*\//, '')
@@ -91,10 +92,11 @@ class Matcher {
       return
     }
     this.#pathGlobs.push(globSource(anyDepth.startsWith('/') ? anyDepth : `**/${anyDepth}`))
-    this.#pathPattern = null
+    this.#pathPatterns = null
     const last = components.at(-1)!
     if (last === '' || last.includes('**') || !areWholeComponents(components)) this.#lastNames = null
-    else this.#lastNames?.add(last)
+    // Also where it is of no use: whether a pattern can be understood is not to depend on the others.
+    else (this.#lastNames ?? new NameMatcher()).add(last)
   }
 
   matches(path: BytePath, name: string): boolean {
@@ -105,8 +107,8 @@ class Matcher {
     const text = `/${textFromBytes(path)}`
     if (this.#paths.has(text)) return true
     if (!mayMatch) return false
-    this.#pathPattern ??= union(this.#pathGlobs)
-    return this.#pathPattern.test(text)
+    this.#pathPatterns ??= unionOf(this.#pathGlobs)
+    return this.#pathPatterns.some((pattern) => pattern.test(text))
   }
 }
 
@@ -114,7 +116,7 @@ class NameMatcher {
   readonly #names = new Set<string>()
   readonly #extensions = new Set<string>()
   readonly #globs: string[] = []
-  #pattern: RegExp | null = null
+  #patterns: RegExp[] | null = null
 
   add(glob: string): void {
     const extension = glob.startsWith('*.') ? glob.slice(2) : null
@@ -122,7 +124,7 @@ class NameMatcher {
     else if (extension !== null && literal.test(extension) && !extension.includes('.'))
       this.#extensions.add(extension)
     else this.#globs.push(globSource(glob))
-    this.#pattern = null
+    this.#patterns = null
   }
 
   matches(name: string): boolean {
@@ -132,8 +134,8 @@ class NameMatcher {
       if (dot >= 0 && this.#extensions.has(name.slice(dot + 1))) return true
     }
     if (this.#globs.length === 0) return false
-    this.#pattern ??= union(this.#globs)
-    return this.#pattern.test(name)
+    this.#patterns ??= unionOf(this.#globs)
+    return this.#patterns.some((pattern) => pattern.test(name))
   }
 }
 
@@ -173,32 +175,30 @@ export function leadingGlobs(patterns: readonly string[]): string[] | null {
   return leading
 }
 
-/** As with picomatch, which refuses what is longer. */
-const globCharsMax = 65_536
+/** No file system has longer paths, and of much longer ones no expression can be made. */
+const globCharsMax = 4096
 
-/** Wildcards of a glob that is more than plain: each one multiplies the time that a name may take. */
-const wildcardsMax = 2
+/** Two wildcards, and what else leaves them quick: each object of a tree is looked at. */
+const waysMax = 2 ** 24
 
 /** The source of a regular expression that matches the whole of what the glob matches. */
 function globSource(glob: string): string {
-  const plain = glob.length > globCharsMax ? null : plainGlobSource(glob, true)
-  return plain ?? extendedGlobSource(glob)
+  if (glob.length > globCharsMax)
+    throw new TypeError(`the exclude pattern '${shown(glob)}' is longer than ${globCharsMax} characters`)
+  return plainGlobSource(glob, true) ?? extendedGlobSource(glob)
 }
 
 function extendedGlobSource(glob: string): string {
-  const wildcards = glob.replace(/\\./gs, '').match(/\*+/g)?.length ?? 0
-  if (wildcards > wildcardsMax) {
-    const hint = 'with parentheses or unusual brackets or braces it may have'
-    throw new TypeError(
-      `the exclude pattern '${shown(glob)}' has ${wildcards} wildcards; ${hint} ${wildcardsMax}`,
-    )
+  const tooSlow = whyTooSlow(glob, waysMax)
+  if (tooSlow !== null) {
+    const hint = 'without parentheses or unusual brackets or braces it may have any number of wildcards'
+    throw new TypeError(`the exclude pattern '${shown(glob)}' could take too long: ${tooSlow}; ${hint}`)
   }
   const options = { dot: true, nonegate: true, posix: true, strictSlashes: true } as const
-  // To picomatch, quotes are syntax; to people who write patterns, they are characters of a name.
-  const unquoted = glob.replace(/\\.|"/gs, (one) => (one === '"' ? '\\"' : one))
   let source: string
   try {
-    source = picomatch.makeRe(unquoted, options).source
+    const made = picomatch.makeRe(withPlainCharacters(glob), options).source
+    source = new RegExp(made.replaceAll(shownBackslash, '\\\\'), 's').source
   } catch (error) {
     throw new TypeError(
       `the exclude pattern '${shown(glob)}' cannot be understood: ${(error as Error).message}`,
@@ -219,7 +219,17 @@ function shown(pattern: string): string {
   return pattern.length > shownCharsMax ? `${pattern.slice(0, shownCharsMax)}…` : pattern
 }
 
-/** `s`: names may contain newlines. */
-function union(sources: readonly string[]): RegExp {
-  return new RegExp(sources.join('|'), 's')
+/** Beyond this, V8 may find an expression too large, and its stack too small. */
+const expressionCharsMax = 32_768
+
+/** Expressions that match what any of `sources` does. */
+function unionOf(sources: readonly string[]): RegExp[] {
+  const unions: string[] = []
+  for (const source of sources) {
+    const last = unions.at(-1)
+    if (last === undefined || last.length + source.length > expressionCharsMax) unions.push(source)
+    else unions[unions.length - 1] = `${last}|${source}`
+  }
+  // Names may contain newlines.
+  return unions.map((union) => new RegExp(union, 's'))
 }

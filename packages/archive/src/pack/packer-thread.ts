@@ -29,7 +29,7 @@ export class PackerThread implements Disposable {
     this.#worker.on('message', (message: PackerMessage) => this.#owner?.receive(message))
   }
 
-  /** Gives it its work, once. A thread that ended before tells so as any other: later. */
+  /** Gives it its work, once. That it has ended, it never tells before this returns. */
   run(request: PackerRequest, owner: PackerThreadOwner): void {
     this.#owner = owner
     if (this.#hasEnded) setImmediate(() => owner.ended(this.#error))

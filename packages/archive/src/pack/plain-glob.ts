@@ -7,18 +7,22 @@
 /** What one glob may become when its braces are taken apart. */
 const alternativesMax = 256
 
+/** Longer expressions may be too large for V8 or for its stack. */
+const sourceCharsMax = 32_768
+
 /** Number of the next group: the names of groups differ within an expression that is made of many globs. */
 let groups = 0
 
 /**
  * The source of a regular expression that matches all of a path with a leading `/`, or of a name where the glob has no `/`;
- * `null` for a glob with other syntax. A `**` at the end stands for at least one name where `deep`, else for none too.
+ * `null` for a glob with other syntax, or one that becomes too long. A `**` at the end stands for at least one name where `deep`, else for none too.
  */
 export function plainGlobSource(glob: string, deep: boolean): string | null {
   const alternatives = expandBraces(glob)
   if (alternatives === null) return null
   const sources = alternatives.map((one) => sourceOf(one, deep))
-  return sources.includes(null) ? null : `(?:${sources.join('|')})`
+  const source = sources.includes(null) ? null : `(?:${sources.join('|')})`
+  return source === null || source.length > sourceCharsMax ? null : source
 }
 
 function sourceOf(glob: string, deep: boolean): string | null {

@@ -22,8 +22,8 @@ export async function catalogBytes(catalog: Catalog, host: string): Promise<numb
 }
 
 /**
- * Removes the names of users and groups that no version has any more, where there are many and nobody else is at work: a run
- * remembers the numbers of those that it has met. The caller holds a host's lease and writes no versions. Returns how many went.
+ * Removes the names of users and groups that no version has any more, where there are many, and only while the caller's is the
+ * one lease: a run remembers the numbers of those that it has met. The caller writes no versions. Returns how many went.
  */
 export function forgetUnusedOwners(catalog: Catalog): number {
   const { countOwners, countLeases, deleteUnusedOwners } = catalog.statements

@@ -1,4 +1,11 @@
-import { type BytePath, bytesFromText, plainGlobSource } from '@central-backup/archive'
+import {
+  type BytePath,
+  bytesFromText,
+  plainGlobSource,
+  shownBackslash,
+  whyTooSlow,
+  withPlainCharacters,
+} from '@central-backup/archive'
 import picomatch from 'picomatch'
 import { UsageError } from '../errors.ts'
 import { sortKey } from './version-row.ts'
@@ -13,6 +20,8 @@ export interface Search {
   prefix: Buffer | null
 }
 
+const patternCharsMax = 4096
+
 /**
  * A pattern with glob characters (`*`, `?`, `[…]`, `{a,b}`) must match the whole name, or where it has a `/` the end of
  * the path, or all of it where it begins with `/`; any other is looked for as a part of the path. Large and small letters
@@ -20,30 +29,34 @@ export interface Search {
  * that would take too long.
  */
 export function compileSearch(pattern: string): Search {
+  if (pattern.length > patternCharsMax)
+    throw new UsageError(`The pattern is longer than ${patternCharsMax} characters, and so than any path`)
   if (!/[*?[{]/.test(pattern)) {
     return { matches: (path) => path.includes(pattern), needle: keyOf(pattern), prefix: null }
   }
   const anyDepth = pattern.includes('/') && !pattern.startsWith('/') ? `**/${pattern}` : pattern
-  const glob = new RegExp(plainGlobSource(anyDepth, false) ?? extendedGlobSource(anyDepth), 's')
+  const plain = plainGlobSource(anyDepth, false)
+  const glob = new RegExp(plain ?? extendedGlobSource(anyDepth), 's')
   const matches = pattern.includes('/')
     ? (path: string) => glob.test(path)
     : (path: string) => glob.test(path.slice(path.lastIndexOf('/') + 1))
-  const literals = literalsOf(pattern)
+  const literals = plain === null ? [] : literalsOf(pattern)
   const [first = ''] = literals
   const longest = literals.reduce((best, piece) => (piece.length > best.length ? piece : best), '')
   return { matches, needle: keyOf(longest), prefix: pattern.startsWith('/') ? keyOf(first) : null }
 }
 
-/** Wildcards of a pattern that is more than plain: each one multiplies the time that a path may take. */
-const wildcardsMax = 3
+/** Three wildcards, and what else leaves them quick. */
+const waysMax = 2 ** 28
 
 function extendedGlobSource(pattern: string): string {
-  const wildcards = pattern.replace(/\\./gs, '').match(/\*+/g)?.length ?? 0
-  const hint = `Without parentheses, and with brackets and braces that are closed, it may have any number of them.`
-  if (wildcards > wildcardsMax)
-    throw new UsageError(`The pattern has ${wildcards} wildcards, more than ${wildcardsMax}`, { hint })
+  const tooSlow = whyTooSlow(pattern, waysMax)
+  const hint = `Without parentheses, and with brackets and braces that are closed, it may have any number of wildcards.`
+  if (tooSlow !== null) throw new UsageError(`The pattern could take too long: ${tooSlow}`, { hint })
   try {
-    return picomatch.makeRe(pattern, { dot: true, nonegate: true, posix: true }).source
+    const options = { dot: true, nonegate: true, posix: true } as const
+    const { source } = picomatch.makeRe(withPlainCharacters(pattern), options)
+    return new RegExp(source.replaceAll(shownBackslash, '\\\\')).source
   } catch (error) {
     throw new UsageError(`The pattern cannot be understood: ${(error as Error).message}`, { hint })
   }

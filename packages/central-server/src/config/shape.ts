@@ -11,7 +11,11 @@ export function checkShape<Schema extends z.ZodType>(
   file: string,
   secretKeys: readonly string[] = [],
 ): { data: z.output<Schema>; problems: [] } | { data: null; problems: Problem[] } {
-  const result = schema.safeParse(value)
+  const result = parseUnlessItThrows(schema, value)
+  if (result instanceof Error) {
+    const found = `what cannot be read (${describeValue(result.message)})`
+    return { data: null, problems: [{ file, line: null, key: null, found, expected: 'plain values' }] }
+  }
   if (result.success) return { data: result.data, problems: [] }
   const problems = result.error.issues.flatMap((issue): Problem[] => {
     if (issue.code === 'unrecognized_keys') {
@@ -23,6 +27,15 @@ export function checkShape<Schema extends z.ZodType>(
     return [{ file, line: null, key: formatKey(issue.path), found, expected: issue.message }]
   })
   return { data: null, problems }
+}
+
+/** A module is code: its getters may throw, and its objects may be none that can be compared with numbers. */
+function parseUnlessItThrows<Schema extends z.ZodType>(schema: Schema, value: unknown) {
+  try {
+    return schema.safeParse(value)
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error))
+  }
 }
 
 /** A value as a person would recognise it, cut to 60 characters; of a secret only its type. */

@@ -202,7 +202,8 @@ const search: FuzzTarget = {
     const text = textOf(input)
     const at = text.indexOf('\n')
     const [pattern, path] = [text.slice(0, at), text.slice(at + 1)]
-    if (at < 0 || !path.startsWith('/') || path.includes('\0')) return false
+    // An argument of a command has no NUL, and neither has a path, nor names that are empty.
+    if (at < 0 || !path.startsWith('/') || path.includes('//') || text.includes('\0')) return false
     const search = attempt(UsageError, () => compileSearch(pattern))
     if (search === undefined || !search.matches(path)) return false
     const key = sortKey(bytesFromText(path.slice(1)) as BytePath)

@@ -5,7 +5,10 @@ import {
   bytePathFromBuffer,
   bytesFromText,
   joinPath,
+  shownBackslash,
   textFromBytes,
+  whyTooSlow,
+  withPlainCharacters,
 } from '@central-backup/archive'
 import fastGlob, { type FileSystemAdapter } from 'fast-glob'
 
@@ -24,15 +27,19 @@ export interface GlobObserver {
   isClosed(path: BytePath): boolean
 }
 
-/**
- * Wildcards in one component of a pattern, and `**` in all of it: each one multiplies the time that the name of somebody's
- * file may take.
- */
-const wildcardsMax = 3
+/** Three wildcards in one component of a pattern, and what else leaves them quick. */
+const waysMax = 2 ** 28
+
+/** How often a pattern may have `**`: each one multiplies the time that the path of somebody's file may take. */
+const anyDepthMax = 3
+
+/** Beyond this, no file system has such paths, and to make regular expressions of a pattern takes seconds. */
+const patternCharsMax = 4096
+const groupsMax = 128
 
 /**
- * Finds what matches `pattern`, a glob without braces, below the folder `base`, whose path has no links. Throws a `TypeError`
- * for one that could take too long.
+ * Finds what matches `pattern`, a glob without braces that is not too slow (`whyTooSlowToFind`), below the folder `base`, whose
+ * path has no links.
  */
 export function findMatches(
   base: BytePath,
@@ -40,9 +47,8 @@ export function findMatches(
   onlyDirectories: boolean,
   observer: GlobObserver,
 ): GlobMatch[] {
-  requireFewWildcards(pattern)
   const options = {
-    cwd: lineSafe(`/${textFromBytes(base)}`),
+    cwd: shownText(`/${textFromBytes(base)}`),
     fs: globFileSystem(base, observer),
     dot: true,
     followSymbolicLinks: false,
@@ -53,18 +59,18 @@ export function findMatches(
     objectMode: true,
   } as const
   return fastGlob.sync(lineSafe(plainGlob(pattern)), options).map(({ path, dirent }) => {
-    return { path: joinPath(base, bytesFromText(lineTrue(path))), isDirectory: dirent.isDirectory() }
+    return { path: joinPath(base, bytesFromText(trueText(path))), isDirectory: dirent.isDirectory() }
   })
 }
 
-function requireFewWildcards(pattern: string): void {
-  const components = pattern.replace(/\\./gs, '').split('/')
+/** What makes `pattern` one that could take too long, for a person, or `null`. */
+export function whyTooSlowToFind(pattern: string): string | null {
+  if (pattern.length > patternCharsMax) return `it has more than ${patternCharsMax} characters`
+  if (pattern.split('(').length > groupsMax) return `it has more than ${groupsMax} groups in parentheses`
+  const components = pattern.split('/')
   const deep = components.filter((component) => component.includes('**')).length
-  const most = Math.max(deep, ...components.map((component) => component.match(/\*+/g)?.length ?? 0))
-  if (most > wildcardsMax) {
-    const limit = `at most ${wildcardsMax} in a name, and at most ${wildcardsMax} of **`
-    throw new TypeError(`the path pattern '${pattern.slice(0, 200)}' has too many wildcards: ${limit}`)
-  }
+  if (deep > anyDepthMax) return `** stands in it ${deep} times, and may do so ${anyDepthMax} times`
+  return components.map((component) => whyTooSlow(component, waysMax)).find((why) => why !== null) ?? null
 }
 
 /**
@@ -75,7 +81,7 @@ function requireFewWildcards(pattern: string): void {
 function globFileSystem(base: BytePath, observer: GlobObserver): Partial<FileSystemAdapter> {
   const folders = new Set([base])
   const readdir = (path: string): ShownDirent[] => {
-    const folder = bytesFromText(lineTrue(path)).replace(/^\/+/, '') as BytePath
+    const folder = bytesFromText(trueText(path)).replace(/^\/+/, '') as BytePath
     // Each is listed once, so the set holds only those whose turn is to come.
     if (!folders.delete(folder)) return []
     if (folder !== base && observer.isClosed(folder)) return []
@@ -123,7 +129,7 @@ type ShownDirent = Pick<
 
 function shownDirent(entry: Dirent<Buffer>): ShownDirent {
   return {
-    name: lineSafe(textFromBytes(bytePathFromBuffer(entry.name))),
+    name: shownText(textFromBytes(bytePathFromBuffer(entry.name))),
     isFile: () => entry.isFile(),
     isDirectory: () => entry.isDirectory(),
     isSymbolicLink: () => entry.isSymbolicLink(),
@@ -138,15 +144,18 @@ function shownDirent(entry: Dirent<Buffer>): ShownDirent {
 const anyCharacter = '[\u0001-.0-\uffff]'
 
 /**
- * The pattern without what fast-glob would misunderstand: a `!` at its beginning, as if it told what not to match; quotes,
- * as if they were to be removed; and in the first component a `?`, as if that were the name of a folder.
+ * The pattern without what fast-glob would misunderstand: a `!` at its beginning, as if it told what not to match; in the first
+ * component a `?`, as if that were the name of a folder; and what micromatch does (`withPlainCharacters`), braces among it, of
+ * which all that stood for something have been expanded.
  */
 function plainGlob(pattern: string): string {
   const [first] = pattern.split('/', 1)
   const rest = pattern.slice(first!.length)
   const shown = first!.replace(/\\.|\[[^\]]*\]|\?(?!\()/gs, (one) => (one === '?' ? anyCharacter : one))
   const positive = /^!(?!\()/.test(shown) ? `\\${shown}` : shown
-  return `${positive}${rest}`.replace(/\\.|"/gs, (one) => (one === '"' ? '\\"' : one))
+  return withPlainCharacters(`${positive}${rest}`).replace(/\\.|[{}]/gs, (one) =>
+    one.startsWith('\\') ? one : `\\${one}`,
+  )
 }
 
 /**
@@ -159,8 +168,14 @@ function lineSafe(text: string): string {
   )
 }
 
-function lineTrue(text: string): string {
-  return text
-    .replace(/[\udc0a\udc0d]/g, (shown) => String.fromCharCode(shown.charCodeAt(0) & 0xff))
-    .replace(/[\udc28\udc29]/g, (shown) => String.fromCharCode(0x2000 + (shown.charCodeAt(0) & 0xff)))
+/** The text of a name or path as fast-glob sees it. */
+function shownText(text: string): string {
+  return lineSafe(text).replaceAll('\\', shownBackslash)
+}
+
+/** What `shownText` was made of. */
+function trueText(shown: string): string {
+  return shown
+    .replace(/[\udc0a\udc0d\udc5c]/g, (one) => String.fromCharCode(one.charCodeAt(0) & 0xff))
+    .replace(/[\udc28\udc29]/g, (one) => String.fromCharCode(0x2000 + (one.charCodeAt(0) & 0xff)))
 }

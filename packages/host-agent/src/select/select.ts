@@ -12,7 +12,7 @@ import {
   whyNotEntered,
 } from '@central-backup/archive'
 import fastGlob from 'fast-glob'
-import { findMatches, type GlobMatch } from './glob.ts'
+import { findMatches, type GlobMatch, whyTooSlowToFind } from './glob.ts'
 import { type Resolution, resolvePath, splitPath } from './resolve-path.ts'
 
 /** An absolute path or a glob, and what of it is not packed. Where `oneFileSystem` is not given, it is so for `/`. */
@@ -172,6 +172,11 @@ class PathSelection {
       return true
     }
     if (rest === '') return this.#addPath(base, onlyFolders)
+    const tooSlow = whyTooSlowToFind(rest)
+    if (tooSlow !== null) {
+      this.#problem('path-invalid', written, tooSlow)
+      return true
+    }
     const resolution = resolvePath(base, this.#allowed, true)
     if (resolution.kind === 'not-found') return false
     if (resolution.kind !== 'resolved') {
