@@ -34,6 +34,11 @@ export class RefusalLog {
     this.#add({ message: `session failed: ${message}`, facts: { code, ...facts } })
   }
 
+  /** Counts anew: somebody has logged in who may, and what fails from now on is worth its lines. */
+  begin(): void {
+    this.#lines = 0
+  }
+
   #add({ message, facts }: Refused): void {
     const minute = Math.floor(this.#nowMs() / 60_000)
     if (minute !== this.#minute) {

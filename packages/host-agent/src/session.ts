@@ -56,6 +56,7 @@ export async function serveSession(agent: Agent, socket: TLSSocket, server: Iden
   try {
     await logIn(session)
     hasBegun = true
+    agent.failedLogins.begin()
     log.info('session began')
     const report = await converse(session)
     log.info(
@@ -67,7 +68,8 @@ export async function serveSession(agent: Agent, socket: TLSSocket, server: Iden
     await channel.fail(error)
     const failure = describeFailure(error)
     const facts = { seconds: secondsSince(startedMs), ...stackOf(error) }
-    if (!hasBegun)
+    // A bug is told each time.
+    if (!hasBegun && error instanceof ProtocolError)
       agent.failedLogins.addLogin(failure, { server: server.name, serial: serialNumber, address, ...facts })
     else log.error({ code: failure.code, ...facts }, `session failed: ${failure.message}`)
   } finally {

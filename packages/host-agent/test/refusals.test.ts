@@ -25,3 +25,17 @@ test('who is refused 100,000 times has 30 lines a minute in the log, and then a 
   refuse(1)
   assert.equal(lines.at(-2)!.text, '49970 more connections were refused')
 })
+
+test('logins that fail have their lines again as soon as one was right', () => {
+  const lines: string[] = []
+  const logins = new RefusalLog({ warn: (_facts: object, text?: string) => void lines.push(text!) }, () => 1)
+  const fail = () => {
+    for (let i = 0; i < 50; i++) logins.addLogin({ code: 'busy', message: 'too many' }, { server: 'vm' })
+  }
+  fail()
+  assert.equal(lines.length, 30)
+  logins.begin()
+  fail()
+  assert.equal(lines.length, 60)
+  assert.equal(lines.at(-1), 'session failed: too many')
+})
