@@ -181,8 +181,9 @@ describe('an agent', { concurrency: 3 }, () => {
       const ofFailures = lines.filter(
         ({ level, msg }) => level === 'warn' && msg?.startsWith('session failed'),
       )
-      // In each minute that it took.
-      assert.ok(ofFailures.length > 0 && ofFailures.length <= 90, `${ofFailures.length} lines in the log`)
+      // 30 of each quarter, as a right login comes in between, and perhaps of another minute.
+      const count = ofFailures.length
+      assert.ok(count > 0 && count <= wrongPasswords / 4, `${count} lines in the log`)
     })
   })
 })
