@@ -1,6 +1,7 @@
 /** The real programs as child processes: started, followed by what they print, and never left behind. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { StringDecoder } from 'node:string_decoder'
+import { processTree } from '../../bench/process-usage.ts'
 import { compileCache, programFile } from '../../scripts/built-programs.ts'
 
 /** How long a test waits for anything that should happen soon. Not a pause: it only ends a test that hangs. */
@@ -158,13 +159,15 @@ export class Program implements AsyncDisposable {
     clearTimeout(timer)
     if (first !== 'late') return first
     const error = this.#unhappy(`did not end within ${ms / 1000} s`)
-    this.kill('SIGKILL')
-    await this.ended
+    await this[Symbol.asyncDispose]()
     throw error
   }
 
+  /** With what it started: a wrapper that is killed, like strace, leaves what it wraps. */
   async [Symbol.asyncDispose](): Promise<void> {
+    const started = this.#running && this.child.pid !== undefined ? processTree(this.child.pid).slice(1) : []
     this.kill('SIGKILL')
+    for (const pid of started) killIfThere(pid)
     await this.ended
   }
 
@@ -214,4 +217,12 @@ export function jsonLines(text: string): JsonLine[] {
 
 function tail(text: string): string {
   return text.length > 4000 ? `…${text.slice(-4000)}` : text
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
 }

@@ -139,7 +139,7 @@ test('a pattern that would leave out everything, or cannot be understood, is ref
     ['[z-a]', /'\[z-a\]' cannot be understood.*range the wrong way round/],
     ['dir/[z-a]/', /cannot be understood/],
     ['x\\', /'x\\' cannot be understood.*backslash at the end/],
-    ['x'.repeat(70_000), /cannot be understood: .*length/],
+    ['x'.repeat(5000), /is longer than 4096 characters/],
   ]
   for (const [pattern, message] of wrong) {
     assert.throws(
@@ -350,7 +350,7 @@ test('the pattern that leaves out is named as it was written', () => {
 
 test('the pattern that leaves out is found in little time, and cut where it is very long', () => {
   const unlike = Array.from({ length: 2000 }, (_, number) => `{*.x${number},y?${number}}`)
-  const exclusion = compileExclusion([`{*.tmp,${'a'.repeat(10_000)}}`, ...unlike])
+  const exclusion = compileExclusion([`{*.tmp,${'a'.repeat(3000)}}`, ...unlike])
   const named = (name: string) =>
     exclusion.patternFor(
       bytesFromText(name),

@@ -27,11 +27,11 @@ export function checkExcludePattern(pattern: string): void {
   if (glob === '' || glob === '**') {
     const effect = takesBack ? 'take back everything' : 'leave out everything'
     throw new TypeError(
-      `the exclude pattern '${shown(pattern)}' would ${effect}; remove it, or name a folder`,
+      `the exclude pattern '${shownPattern(pattern)}' would ${effect}; remove it, or name a folder`,
     )
   }
   if (pattern.includes('\0'))
-    throw new TypeError(`the exclude pattern '${shown(pattern)}' contains a NUL byte`)
+    throw new TypeError(`the exclude pattern '${shownPattern(pattern)}' contains a NUL byte`)
 }
 
 /** Patterns of which any one may match, compiled to be asked of every object of a tree. */
@@ -184,7 +184,9 @@ const waysMax = 2 ** 24
 /** The source of a regular expression that matches the whole of what the glob matches. */
 function globSource(glob: string): string {
   if (glob.length > globCharsMax)
-    throw new TypeError(`the exclude pattern '${shown(glob)}' is longer than ${globCharsMax} characters`)
+    throw new TypeError(
+      `the exclude pattern '${shownPattern(glob)}' is longer than ${globCharsMax} characters`,
+    )
   return plainGlobSource(glob, true) ?? extendedGlobSource(glob)
 }
 
@@ -192,7 +194,9 @@ function extendedGlobSource(glob: string): string {
   const tooSlow = whyTooSlow(glob, waysMax)
   if (tooSlow !== null) {
     const hint = 'without parentheses or unusual brackets or braces it may have any number of wildcards'
-    throw new TypeError(`the exclude pattern '${shown(glob)}' could take too long: ${tooSlow}; ${hint}`)
+    throw new TypeError(
+      `the exclude pattern '${shownPattern(glob)}' could take too long: ${tooSlow}; ${hint}`,
+    )
   }
   const options = { dot: true, nonegate: true, posix: true, strictSlashes: true } as const
   let source: string
@@ -201,21 +205,21 @@ function extendedGlobSource(glob: string): string {
     source = new RegExp(made.replaceAll(shownBackslash, '\\\\'), 's').source
   } catch (error) {
     throw new TypeError(
-      `the exclude pattern '${shown(glob)}' cannot be understood: ${(error as Error).message}`,
+      `the exclude pattern '${shownPattern(glob)}' cannot be understood: ${(error as Error).message}`,
     )
   }
   // What picomatch makes of a glob from which no regular expression comes.
   if (source === '$^') {
     const guess = 'is a bracket or brace not closed, a range the wrong way round, or a backslash at the end?'
-    throw new TypeError(`the exclude pattern '${shown(glob)}' cannot be understood: ${guess}`)
+    throw new TypeError(`the exclude pattern '${shownPattern(glob)}' cannot be understood: ${guess}`)
   }
   return `(?:${source})`
 }
 
 const shownCharsMax = 200
 
-/** What nobody would read is cut. */
-function shown(pattern: string): string {
+/** As a person is told of it: what nobody would read is cut. */
+export function shownPattern(pattern: string): string {
   return pattern.length > shownCharsMax ? `${pattern.slice(0, shownCharsMax)}…` : pattern
 }
 

@@ -5,6 +5,7 @@ import {
   type GlobSet,
   leadingGlobs,
   patternOf,
+  shownPattern,
 } from './exclude-pattern.ts'
 
 /**
@@ -15,9 +16,6 @@ export type Verdict = number
 
 /** No pattern matches: the object is kept. */
 export const noVerdict: Verdict = -1
-
-/** Of a pattern that is told. */
-const shownCharsMax = 200
 
 /** Neighbouring patterns that all leave out or all take back: which of them matches makes no difference. */
 interface Group {
@@ -81,8 +79,7 @@ export class Exclusion {
   patternFor(path: BytePath, name: BytePath, isDirectory: boolean, verdict: Verdict): string {
     const { patterns } = this.#groups[verdict]!
     const found = patterns.findLast((one) => this.#alone(one).matches(path, name, isDirectory))
-    const pattern = found ?? patterns.at(-1)!
-    return pattern.length > shownCharsMax ? `${pattern.slice(0, shownCharsMax)}…` : pattern
+    return shownPattern(found ?? patterns.at(-1)!)
   }
 
   /** Compiled once, as it is asked for each object that is left out. */
