@@ -86,11 +86,11 @@ export function errnoName(negative: number): string {
 
 /** Text of a negative error number, for people: `EACCES: permission denied`. */
 export function describeErrno(negative: number): string {
-  const name = getSystemErrorName(negative)
-  // What Node says of the one, "operation not supported on socket", would lead people astray; of the other it knows nothing.
-  if (negative !== -errno.EOPNOTSUPP && !name.startsWith('Unknown'))
-    return `${name}: ${getSystemErrorMessage(negative)}`
-  return `${errnoName(negative)}: ${(nativeStrerror(-negative) as string).toLowerCase()}`
+  // What Node says of it, "operation not supported on socket", would lead people astray.
+  if (negative === -errno.EOPNOTSUPP) return 'EOPNOTSUPP: operation not supported'
+  const name = errnoName(negative)
+  const isKnown = name === getSystemErrorName(negative)
+  return `${name}: ${isKnown ? getSystemErrorMessage(negative) : (nativeStrerror(-negative) as string).toLowerCase()}`
 }
 
 function openat(directory: number, name: Buffer, flags: number): number {
