@@ -1,4 +1,7 @@
-/** Inputs that were found, and that are tried first ever after: test/corpus/TARGET/NAME. test/corpus/README.md tells what they are. */
+/**
+ * Inputs that were found, and that are tried first ever after: test/corpus/TARGET/NAME. test/corpus/README.md tells
+ * what they are.
+ */
 import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

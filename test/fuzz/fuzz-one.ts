@@ -6,7 +6,10 @@ import { shrinkInput } from './shrink.ts'
 import type { FuzzTarget } from './target.ts'
 
 export interface Finding {
-  /** `error`: it threw what it must not; `slow`, `memory`: it took too much; `hang`, `crash`: the process had to be ended, or ended. */
+  /**
+   * `error`: it threw what it must not; `slow`, `memory`: it took too much; `hang`, `crash`: the process had to be
+   * ended, or ended.
+   */
   kind: 'error' | 'slow' | 'memory' | 'hang' | 'crash'
   message: string
   input: Buffer

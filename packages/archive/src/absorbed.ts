@@ -16,7 +16,10 @@ export interface Absorbed {
   paths(): Iterable<BytePath>
 }
 
-/** The header of an archive that takes over what stands before it. Throws an `ArchiveError` where they do not follow each other. */
+/**
+ * The header of an archive that takes over what stands before it. Throws an `ArchiveError` where they do not follow
+ * each other.
+ */
 export async function absorbHeaders(
   header: ArchiveHeader,
   path: string,

@@ -26,8 +26,9 @@ export interface ZstdFrame {
 
 /**
  * Walks the headers of a zstd frame, without decompressing, and says what is in it. Throws an `ArchiveError` unless
- * `bytes` is exactly one frame as the format wants it: content size named and at most `contentBytesMax`, window at
- * most `windowBytesMax`, no larger than zstd makes such content at worst, a content checksum, no dictionary, nothing before and nothing behind it.
+ * `bytes` is exactly one frame as the format wants it: content size named and at most `contentBytesMax`, window at most
+ * `windowBytesMax`, no larger than zstd makes such content at worst, a content checksum, no dictionary, nothing before
+ * and nothing behind it.
  */
 export function parseZstdFrame(bytes: Uint8Array, contentBytesMax: number = frameBytesMax): ZstdFrame {
   const frameBytesAllowed = compressedBytesMax(contentBytesMax)

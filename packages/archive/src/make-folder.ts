@@ -2,9 +2,9 @@ import { mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /**
- * Makes a folder and those above it that are missing, only for this user. Folders that are there stay as they are. Returns the first
- * that was made, or `null`. Throws errors of the operating system, and an `Error` where the file system takes no folder: `mkdir` of
- * Node.js with `recursive` never ends there, as below /proc.
+ * Makes a folder and those above it that are missing, only for this user. Folders that are there stay as they are.
+ * Returns the first that was made, or `null`. Throws errors of the operating system, and an `Error` where the file
+ * system takes no folder: `mkdir` of Node.js with `recursive` never ends there, as below /proc.
  */
 export async function makeFolders(path: string): Promise<string | null> {
   const failure = await tryToMake(path)

@@ -36,11 +36,11 @@ export interface Repacked {
 }
 
 /**
- * Writes an archive anew with only what is needed of it, and with what is needed of those before it. What stays lies at the same offsets
- * of the tar stream, so that extents of other archives go on being right; what goes leaves filler that compresses to nothing.
- * Frames of which all is needed are copied as they are. What comes from archives before it has no content, and stands behind all else in
- * the tar stream. `write` gets the file from its first byte to its last. Throws an `ArchiveError` where an archive is
- * damaged, or lacks something that is needed: then nothing was lost yet.
+ * Writes an archive anew with only what is needed of it, and with what is needed of those before it. What stays lies at
+ * the same offsets of the tar stream, so that extents of other archives go on being right; what goes leaves filler that
+ * compresses to nothing. Frames of which all is needed are copied as they are. What comes from archives before it has
+ * no content, and stands behind all else in the tar stream. `write` gets the file from its first byte to its last.
+ * Throws an `ArchiveError` where an archive is damaged, or lacks something that is needed: then nothing was lost yet.
  */
 export async function repackArchive(
   reader: ArchiveReader,
@@ -271,7 +271,10 @@ class WaitingHeaders {
     this.bytes += bytes.length
   }
 
-  /** Leaves only what has room, and returns the numbers of the others. Names of one object stay, if they can: they have an order. */
+  /**
+   * Leaves only what has room, and returns the numbers of the others. Names of one object stay, if they can: they have
+   * an order.
+   */
   shrinkTo(room: number): number[] {
     const left: number[] = []
     for (const linked of [false, true]) {

@@ -92,7 +92,10 @@ async function finish(bytes: Uint8Array): Promise<boolean> {
   return true
 }
 
-/** The archive holds the first entries of the whole one, tar sees just the members that the index names, and nothing else is there. */
+/**
+ * The archive holds the first entries of the whole one, tar sees just the members that the index names, and nothing
+ * else is there.
+ */
 async function requireBeginning(): Promise<number> {
   const { entries, end } = await readArchive()
   assert.deepEqual(entries, wholeEntries.slice(0, entries.length))

@@ -1,4 +1,7 @@
-/** Restores a folder `mnt` with something in it, and a file beside it, below a path (`process.argv[3]`) in a target (2). Prints the report as JSON. */
+/**
+ * Restores a folder `mnt` with something in it, and a file beside it, below a path (`process.argv[3]`) in a target (2).
+ * Prints the report as JSON.
+ */
 import { restoreTree } from '../src/index.ts'
 import { file, other } from './sample.ts'
 import { memberSource } from './tree.ts'

@@ -30,7 +30,10 @@ export const exitCodes = {
   terminated: { code: 143, meaning: 'stopped by SIGTERM' },
 } as const
 
-/** In the order of `exitCodes`: what comes early is transient or half a success, what comes late needs a person or hits all hosts. */
+/**
+ * In the order of `exitCodes`: what comes early is transient or half a success, what comes late needs a person or hits
+ * all hosts.
+ */
 export type ExitName = keyof typeof exitCodes
 export type ExitCode = (typeof exitCodes)[ExitName]['code']
 

@@ -19,7 +19,10 @@ export class LogFile {
   /** The last line that was written has no end. */
   #isTorn = false
 
-  /** Opens `file` for appending, and makes it where it is missing, only for this user. `null` is standard error. Throws `LogError`. */
+  /**
+   * Opens `file` for appending, and makes it where it is missing, only for this user. `null` is standard error. Throws
+   * `LogError`.
+   */
   constructor(file: string | null) {
     this.#file = file
     this.#descriptor = file === null ? standardError : openLogFile(file)

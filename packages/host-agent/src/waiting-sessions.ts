@@ -1,8 +1,8 @@
 import { type Channel, ProtocolError, waitingSessionsMax } from '@central-backup/protocol'
 
 /**
- * Sessions that have passed the password and not made their request yet. They do not count as sessions that are served, since who only
- * waits would keep others out; where there are too many, one of them has to go.
+ * Sessions that have passed the password and not made their request yet. They do not count as sessions that are served,
+ * since who only waits would keep others out; where there are too many, one of them has to go.
  */
 export class WaitingSessions {
   /** The serial number of the server's certificate by channel, in the order in which they came. */

@@ -359,9 +359,9 @@ const M_MMAP_THRESHOLD = -3
 const mmapThresholdBytes = 128 * 1024
 
 /**
- * Has large pieces of memory go back to the kernel when they are freed, always. Else the GNU C library, once it has freed one of up
- * to 32 MiB, takes all of that size and below from where they leave holes: one login by argon2 is enough. For the start of a
- * process that lives on.
+ * Has large pieces of memory go back to the kernel when they are freed, always. Else the GNU C library, once it has
+ * freed one of up to 32 MiB, takes all of that size and below from where they leave holes: one login by argon2 is
+ * enough. For the start of a process that lives on.
  */
 export function keepLargeMemoryApart(): void {
   nativeMallopt?.(M_MMAP_THRESHOLD, mmapThresholdBytes)

@@ -69,8 +69,8 @@ const literal = /^[A-Za-z0-9_@~#%:,= .-]{1,4096}$/
 
 /**
  * Any of many globs. Most of those that people write are plain names, `*.ext` and plain paths: these are looked up, so
- * that hundreds of them cost no more than one. The others are regular expressions of many globs each, and of those with a `/`, only where
- * the name is one that their last component matches.
+ * that hundreds of them cost no more than one. The others are regular expressions of many globs each, and of those with
+ * a `/`, only where the name is one that their last component matches.
  */
 class Matcher {
   readonly #names = new NameMatcher()

@@ -15,8 +15,8 @@ interface FirstName {
 const sharedFoldersMax = 1024
 
 /**
- * First names of objects that have several, held until all names have been seen. There may be as many as a user likes to make, whose
- * other names are elsewhere: of the path of each, no more than its name is held.
+ * First names of objects that have several, held until all names have been seen. There may be as many as a user likes
+ * to make, whose other names are elsewhere: of the path of each, no more than its name is held.
  */
 export class HardLinks {
   readonly #firstNames = new Map<string, FirstName>()

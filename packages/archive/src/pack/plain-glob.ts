@@ -14,8 +14,9 @@ const sourceCharsMax = 32_768
 let groups = 0
 
 /**
- * The source of a regular expression that matches all of a path with a leading `/`, or of a name where the glob has no `/`;
- * `null` for a glob with other syntax, or one that becomes too long. A `**` at the end stands for at least one name where `deep`, else for none too.
+ * The source of a regular expression that matches all of a path with a leading `/`, or of a name where the glob has no
+ * `/`; `null` for a glob with other syntax, or one that becomes too long. A `**` at the end stands for at least one
+ * name where `deep`, else for none too.
  */
 export function plainGlobSource(glob: string, deep: boolean): string | null {
   const alternatives = expandBraces(glob)

@@ -21,8 +21,9 @@ export class ContentReader implements AsyncDisposable {
   }
 
   /**
-   * What is stored of the content of a file, of a sparse one its map and data, in pieces that may be kept. Throws an `ArchiveError` where an archive is damaged, and the
-   * error of the system where it cannot be opened or read. Does not compare it with the digest.
+   * What is stored of the content of a file, of a sparse one its map and data, in pieces that may be kept. Throws an
+   * `ArchiveError` where an archive is damaged, and the error of the system where it cannot be opened or read. Does not
+   * compare it with the digest.
    */
   async *read(entry: Entry): AsyncGenerator<Buffer, void, void> {
     for (const { archive, offset, length } of entry.extents) {

@@ -43,8 +43,8 @@ export async function restoreHardLinks(work: RestoreWork): Promise<void> {
 class HardLinks {
   readonly #work: RestoreWork
   /**
-   * First names as they were backed up, and the names that stand for them in the target. Of those that are not remembered, the names of
-   * one object may become several objects of the same content.
+   * First names as they were backed up, and the names that stand for them in the target. Of those that are not
+   * remembered, the names of one object may become several objects of the same content.
    */
   readonly #copies = new Remembered<BytePath>()
 

@@ -18,9 +18,9 @@ interface Spelling {
  * Knows whether what stands at a name stands there under another one, which the file system does not tell from it (vfat, exFAT,
  * folders with casefold): to replace it would lose something that nobody has named.
  *
- * Folders are listed for that, where there is something under another spelling of a name. In one that tells them apart that is
- * done once, and in others once for many names: who has n such names must not have n lists of n names read. So one of these is for one
- * restore, in which no other name takes the place of one that was listed.
+ * Folders are listed for that, where there is something under another spelling of a name. In one that tells them apart
+ * that is done once, and in others once for many names: who has n such names must not have n lists of n names read. So
+ * one of these is for one restore, in which no other name takes the place of one that was listed.
  */
 export class OtherNames {
   readonly #status = new FileStatus()

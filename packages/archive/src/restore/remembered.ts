@@ -3,8 +3,8 @@ const countMax = 100_000
 const bytesMax = 32 * 1024 * 1024
 
 /**
- * What a restore remembers by paths, which are as many and as long as an archive likes: what comes beyond some is not taken, so that a
- * look-up may find nothing. A value that is a string counts with its length.
+ * What a restore remembers by paths, which are as many and as long as an archive likes: what comes beyond some is not
+ * taken, so that a look-up may find nothing. A value that is a string counts with its length.
  */
 export class Remembered<V> {
   readonly #values = new Map<string, V>()

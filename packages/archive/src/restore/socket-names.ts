@@ -4,8 +4,8 @@ import { Remembered } from './remembered.ts'
 
 /**
  * Which names are of one socket. Tar has no sockets, so that none of their names can be a link to another: each is an
- * entry of its own, and the number of the inode tells that they belong together. Names are asked for in path order. Of sockets that are not
- * remembered, each name becomes one of its own.
+ * entry of its own, and the number of the inode tells that they belong together. Names are asked for in path order. Of
+ * sockets that are not remembered, each name becomes one of its own.
  */
 export class SocketNames {
   readonly #firstNames = new Remembered<BytePath>()

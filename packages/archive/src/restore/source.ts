@@ -20,8 +20,8 @@ export interface RestoreSource {
   /** The entry at a path, selected or not; `null` where nothing stood there. Called during an iteration of `entries`. */
   entryAt(path: BytePath): Entry | null
   /**
-   * What is stored of the content of a file, of a sparse one its map and data, in pieces that stay valid until the next one is asked for. Throws where it cannot be read; it
-   * need not compare it with the digest.
+   * What is stored of the content of a file, of a sparse one its map and data, in pieces that stay valid until the next
+   * one is asked for. Throws where it cannot be read; it need not compare it with the digest.
    */
   content(entry: Entry): AsyncIterable<Buffer>
 }

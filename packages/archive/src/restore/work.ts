@@ -135,8 +135,9 @@ export class RestoreWork {
   }
 
   /**
-   * To be called with what was made of an entry that is looked for again later: as it has other names, or is to be sealed. Not all file
-   * systems have nanoseconds, all years, and all attributes, and what was made there is not what it should have been.
+   * To be called with what was made of an entry that is looked for again later: as it has other names, or is to be
+   * sealed. Not all file systems have nanoseconds, all years, and all attributes, and what was made there is not what
+   * it should have been.
    */
   noteMade({ path }: Entry, fd: number): void {
     const made = standingOf(fd)

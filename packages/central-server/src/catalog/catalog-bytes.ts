@@ -6,8 +6,8 @@ import { keyRanges } from './key-ranges.ts'
 const ownersKeptMin = 10_000
 
 /**
- * What the catalog has of a host, in bytes, nearly: versions and runs. Reads all of it, half a second for a million versions, in pieces
- * between which others have their turn. Throws `CatalogError`.
+ * What the catalog has of a host, in bytes, nearly: versions and runs. Reads all of it, half a second for a million
+ * versions, in pieces between which others have their turn. Throws `CatalogError`.
  */
 export async function catalogBytes(catalog: Catalog, host: string): Promise<number> {
   const { statements } = catalog

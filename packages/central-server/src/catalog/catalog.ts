@@ -85,8 +85,8 @@ export interface CatalogOptions {
    */
   toRead?: boolean
   /**
-   * For who reads and changes no other runs: then rows of others are looked at only where something is wrong with these. Not given: all
-   * are.
+   * For who reads and changes no other runs: then rows of others are looked at only where something is wrong with
+   * these. Not given: all are.
    */
   watched?: Watched | undefined
   migrations?: readonly Migration[]
@@ -111,8 +111,8 @@ export class Catalog implements Disposable {
 
   /**
    * Opens the catalog, and makes it or brings its schema up to date where needed. `close` it in the end. Throws a
-   * `CatalogError` also where rows that only the catalog has are not what was written, of those that are watched. Of `temporaryFile`, makes an empty one
-   * that is gone when it is closed.
+   * `CatalogError` also where rows that only the catalog has are not what was written, of those that are watched. Of
+   * `temporaryFile`, makes an empty one that is gone when it is closed.
    */
   constructor(file: string, options: CatalogOptions = {}) {
     this.file = file === temporaryFile ? 'in the folder for temporary files' : file

@@ -58,8 +58,9 @@ export class RunRecorder {
   }
 
   /**
-   * As `add`, in several transactions, between which all else in the program has its turn: a batch of 100 kB can hold so much that it is
-   * a second of work, and there is no end of them. Throws the reason of the signal where that is aborted.
+   * As `add`, in several transactions, between which all else in the program has its turn: a batch of 100 kB can hold
+   * so much that it is a second of work, and there is no end of them. Throws the reason of the signal where that is
+   * aborted.
    */
   async addInTurns(entries: readonly Entry[], gone: readonly Gone[], signal: AbortSignal): Promise<void> {
     const steps = this.#steps(entries, gone)

@@ -42,10 +42,10 @@ export function purgeRemoved(catalog: Catalog, { generation }: Pick<Run, 'genera
 
 /**
  * Forgets the removed runs of a host that no other builds on: those of whole generations, and those behind the last run
- * of one that is not removed. Returns the names of their archives, which nothing needs any more. Before the last one of a generation none
- * goes alone: what a run says of deletions holds for all that follow.
- * The newest comes first: what a crash leaves has then all that it builds on, and is taken in again. Nothing of `keptGenerations`
- * is forgotten, as others have content there.
+ * of one that is not removed. Returns the names of their archives, which nothing needs any more. Before the last one of
+ * a generation none goes alone: what a run says of deletions holds for all that follow. The newest comes first: what a
+ * crash leaves has then all that it builds on, and is taken in again. Nothing of `keptGenerations` is forgotten, as
+ * others have content there.
  */
 export function forgetUnneededRuns(
   catalog: Catalog,

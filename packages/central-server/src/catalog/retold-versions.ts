@@ -74,9 +74,10 @@ export class RetoldVersions implements Disposable {
   }
 
   /**
-   * Compares what was taken in with the versions of the catalog, in one pass over both. What only removed runs have does not count,
-   * nor what runs have done that are at work, or began since. With `part`, only what began in a run of a generation or after it is
-   * compared, and the archives before that one need not have been taken in. Throws `CatalogError`, or the reason of the signal.
+   * Compares what was taken in with the versions of the catalog, in one pass over both. What only removed runs have
+   * does not count, nor what runs have done that are at work, or began since. With `part`, only what began in a run of
+   * a generation or after it is compared, and the archives before that one need not have been taken in. Throws
+   * `CatalogError`, or the reason of the signal.
    */
   async *differences(
     catalog: Catalog,

@@ -20,9 +20,10 @@ const otherNames = `SELECT tables.name || '.' || columns.name FROM sqlite_schema
   WHERE tables.type = 'table' AND columns.name <> lower(columns.name) LIMIT 1`
 
 /**
- * What is wrong with what people see first, and what retention and the next run decide by: an archive that an index has under
- * another name would be taken for a stranger, and set aside. `null` where all is well. Some microseconds for each run that is looked at:
- * all of them, or where `watched` is given and nothing is wrong with these, no others. Throws what SQLite throws.
+ * What is wrong with what people see first, and what retention and the next run decide by: an archive that an index has
+ * under another name would be taken for a stranger, and set aside. `null` where all is well. Some microseconds for each
+ * run that is looked at: all of them, or where `watched` is given and nothing is wrong with these, no others. Throws
+ * what SQLite throws.
  */
 export function findDamage(
   database: Database.Database,
@@ -45,8 +46,9 @@ export function findDamage(
 }
 
 /**
- * Leaves out of hosts and runs what is not what was written, for this connection: tables of its own take their place, and what is asked of
- * indexes is not asked of those that may be damaged. To be called before statements are prepared. Returns the runs that are left out.
+ * Leaves out of hosts and runs what is not what was written, for this connection: tables of its own take their place,
+ * and what is asked of indexes is not asked of those that may be damaged. To be called before statements are prepared.
+ * Returns the runs that are left out.
  */
 export function leaveOutDamaged(database: Database.Database): DamagedRun[] {
   const queryOnly = database.pragma('query_only', { simple: true }) as number

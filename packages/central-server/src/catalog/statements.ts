@@ -156,7 +156,10 @@ export function prepareStatements(database: Database.Database) {
     archivedRuns: database.prepare<[host: string], RunRow>(
       `${selectRuns} WHERE hosts.name = ? AND archive IS NOT NULL ORDER BY runs.id`,
     ),
-    /** `outcomes`: JSON list. Of each generation the last, as each run of it builds on the one before; those from the future last. */
+    /**
+     * `outcomes`: JSON list. Of each generation the last, as each run of it builds on the one before; those from the
+     * future last.
+     */
     newestRun: database.prepare<
       [{ host: string; outcomes: string; broken: number; presentMs: number }],
       RunRow

@@ -13,8 +13,8 @@ export type Moment = { atMs: number } | { run: number } | 'latest'
 const usableOutcomes = ['complete', 'complete-with-changes', 'incomplete'] as const
 
 /**
- * The run that `chooseUsable` finds, if no run that is left out as damaged may be the one that is meant: a time, or the newest, then
- * is a run that is named. Throws `UsageError`, and `CatalogError` in that case.
+ * The run that `chooseUsable` finds, if no run that is left out as damaged may be the one that is meant: a time, or the
+ * newest, then is a run that is named. Throws `UsageError`, and `CatalogError` in that case.
  */
 export function chooseRun(catalog: Catalog, host: string, moment: Moment): Run {
   if (catalog.damage === null) return chooseUsable(catalog, host, moment)

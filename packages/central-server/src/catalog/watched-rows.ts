@@ -47,8 +47,9 @@ const damagedOfHost = [
 ]
 
 /**
- * Whether the rows of all hosts, of what is at work, and of the runs that are watched are what was written, and are all there: in
- * the table, and in each index of it. Costs some microseconds for each host, and for each run that is watched. Throws what SQLite throws.
+ * Whether the rows of all hosts, of what is at work, and of the runs that are watched are what was written, and are all
+ * there: in the table, and in each index of it. Costs some microseconds for each host, and for each run that is
+ * watched. Throws what SQLite throws.
  */
 export function areSound(database: Database.Database, watched: Watched): boolean {
   const prepare = (sql: string) => database.prepare<[object], number>(sql).pluck()

@@ -71,8 +71,9 @@ export class Invocation {
   }
 
   /**
-   * Opens a catalog for commands that only look, without what is damaged of its runs: that is told at once, and as the last of what the
-   * command says. Of others than those of `hosts`, if that is given, only where something is wrong with these. The caller disposes of it.
+   * Opens a catalog for commands that only look, without what is damaged of its runs: that is told at once, and as the
+   * last of what the command says. Of others than those of `hosts`, if that is given, only where something is wrong
+   * with these. The caller disposes of it.
    */
   openCatalogToRead(file: string, hosts?: readonly string[]): Catalog {
     const watched = hosts && { hosts }

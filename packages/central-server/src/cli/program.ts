@@ -71,7 +71,10 @@ export async function runProgram(args: readonly string[], surroundings: Surround
   }
 }
 
-/** What a command has done with a damaged catalog is of use, and not all. The error is the last word, as where it ends a command. */
+/**
+ * What a command has done with a damaged catalog is of use, and not all. The error is the last word, as where it ends a
+ * command.
+ */
 function endWithDamage(invocation: Invocation): ExitCode {
   const { catalogDamage, exitCode, options } = invocation
   if (catalogDamage === null) return exitCode

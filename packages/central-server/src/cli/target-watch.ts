@@ -10,8 +10,8 @@ const stallMsDefault = 30_000
 const beatIntervalMs = 1000
 
 /**
- * A restore that is over by then needs no other thread, which costs as much as it does itself. Where a mount may hang there is one at once: the
- * first thing that a restore does may be what hangs.
+ * A restore that is over by then needs no other thread, which costs as much as it does itself. Where a mount may hang
+ * there is one at once: the first thing that a restore does may be what hangs.
  */
 const beginMs = 1000
 

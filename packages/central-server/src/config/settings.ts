@@ -62,7 +62,10 @@ export interface Settings {
   minFree?: string | number
   /** When runs that no rule keeps are removed: after each run of their host if not given, or only by `prune`. */
   prune?: 'after-run' | 'by-hand'
-  /** How long archives that were removed can still be got back from the folder `trash` of the repository; `'7 days'` if not given. */
+  /**
+   * How long archives that were removed can still be got back from the folder `trash` of the repository; `'7 days'` if
+   * not given.
+   */
   trash?: string
 }
 

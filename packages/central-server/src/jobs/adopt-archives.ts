@@ -124,7 +124,10 @@ async function finishPartials(context: AdoptionContext, lease: Lease): Promise<v
   }
 }
 
-/** The disk cannot give all of what came of a broken run: that costs what came, and does not keep the host from being backed up. */
+/**
+ * The disk cannot give all of what came of a broken run: that costs what came, and does not keep the host from being
+ * backed up.
+ */
 async function setUnreadableAside(
   { catalog, repository, log }: AdoptionContext,
   host: string,

@@ -136,7 +136,10 @@ class HostRun {
     if (generation === null) purgeRun(catalog, id, id)
   }
 
-  /** After a good run only: a host that cannot be backed up keeps what it has, but for failures of long ago. The lease is still held. */
+  /**
+   * After a good run only: a host that cannot be backed up keeps what it has, but for failures of long ago. The lease
+   * is still held.
+   */
   async prune(): Promise<void> {
     const { outcome } = this.#report.result
     try {

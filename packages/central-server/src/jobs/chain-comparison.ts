@@ -17,8 +17,9 @@ export interface UnreadableArchive {
 
 /**
  * Compares what the catalog has of the archives of a host with what their indexes say, before anything is thrown away
- * because of the catalog. What an archive holds is needed by its own index and by those after it, so only these are read. What has been
- * compared once is not compared again: the caller holds the host's lease, and nobody else changes it.
+ * because of the catalog. What an archive holds is needed by its own index and by those after it, so only these are
+ * read. What has been compared once is not compared again: the caller holds the host's lease, and nobody else changes
+ * it.
  */
 export class ChainComparison {
   readonly #catalog: Catalog

@@ -20,7 +20,10 @@ export interface CertificateCheck {
   warnings: string[]
 }
 
-/** Looks at the certificates of the server and at its copies of those of the hosts. Throws `CertificateError` for the server's own. */
+/**
+ * Looks at the certificates of the server and at its copies of those of the hosts. Throws `CertificateError` for the
+ * server's own.
+ */
 export async function checkCertificates(
   settings: ServerSettings,
   hosts: readonly Host[],

@@ -64,11 +64,12 @@ export function planPrune({ catalog, now }: Pick<PruneContext, 'catalog' | 'now'
 }
 
 /**
- * Does what a plan says: runs go from the catalog first, and archives that nothing needs then go to the trash, so that a
- * crash leaves an archive that the next run takes in again, and never a run without its archive. Archives that are mostly
- * needless by now are packed anew, and those that are wholly so merged into the ones after them. What the catalog says is needed of them
- * is compared with what the archives say before anything is done. Does nothing while somebody reads archives of the host. The
- * caller holds the host's lease. Throws `StorageError`, and `CatalogError` where the catalog is damaged.
+ * Does what a plan says: runs go from the catalog first, and archives that nothing needs then go to the trash, so that
+ * a crash leaves an archive that the next run takes in again, and never a run without its archive. Archives that are
+ * mostly needless by now are packed anew, and those that are wholly so merged into the ones after them. What the
+ * catalog says is needed of them is compared with what the archives say before anything is done. Does nothing while
+ * somebody reads archives of the host. The caller holds the host's lease. Throws `StorageError`, and `CatalogError`
+ * where the catalog is damaged.
  */
 export async function applyPrune(context: PruneContext, plan: PrunePlan): Promise<PruneResult> {
   const { catalog, repository, settings, now } = context

@@ -52,12 +52,13 @@ export interface RepackResult {
 class UnreadArchiveError extends StorageError {}
 
 /**
- * Packs the archives of a host anew of whose content less than half is needed, and merges those of which only the index is needed into
- * the ones after them. Of runs only that retention removed longer ago than the trash keeps things, and not of `keptGenerations`, in which runs of others have content. What is needed stays
- * where it is, so that nothing else changes; a crash at any time leaves the old archives or the new one, and
- * `recoverRepacks` finds out which. What the catalog says is needed of them is compared with what the archives say before; those in
- * front of one that cannot be read stay as they are. Ends early where somebody begins to read archives of the host. The
- * caller holds the host's lease. Throws `StorageError`, and `CatalogError` where the catalog is damaged.
+ * Packs the archives of a host anew of whose content less than half is needed, and merges those of which only the index
+ * is needed into the ones after them. Of runs only that retention removed longer ago than the trash keeps things, and
+ * not of `keptGenerations`, in which runs of others have content. What is needed stays where it is, so that nothing
+ * else changes; a crash at any time leaves the old archives or the new one, and `recoverRepacks` finds out which. What
+ * the catalog says is needed of them is compared with what the archives say before; those in front of one that cannot
+ * be read stay as they are. Ends early where somebody begins to read archives of the host. The caller holds the host's
+ * lease. Throws `StorageError`, and `CatalogError` where the catalog is damaged.
  */
 export async function repackArchives(
   { catalog, repository, comparison }: RepackContext,
@@ -88,8 +89,8 @@ export async function repackArchives(
 }
 
 /**
- * Compares what `repackArchives` would rely upon, before anything else is removed. Changes nothing. Throws `CatalogError` where the catalog
- * is damaged, and `StorageError`.
+ * Compares what `repackArchives` would rely upon, before anything else is removed. Changes nothing. Throws
+ * `CatalogError` where the catalog is damaged, and `StorageError`.
  */
 export async function compareBeforeRepacks(
   { catalog, repository, comparison }: RepackContext,
@@ -201,7 +202,10 @@ async function stateOf(
   })
 }
 
-/** Which of the archives of a task that was refused is the reason: one that is to be taken over, if its index is not as it should be. */
+/**
+ * Which of the archives of a task that was refused is the reason: one that is to be taken over, if its index is not as
+ * it should be.
+ */
 async function findCulprit(
   catalog: Catalog,
   repository: Repository,
@@ -297,7 +301,10 @@ async function withMissingTold<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Finds out of each archive that was being replaced when a process died which of the two is there. The caller holds the host's lease. */
+/**
+ * Finds out of each archive that was being replaced when a process died which of the two is there. The caller holds the
+ * host's lease.
+ */
 export async function recoverRepacks(catalog: Catalog, repository: Repository, host: string): Promise<void> {
   const { statements } = catalog
   const { partials } = await listArchives(repository, host)
@@ -315,8 +322,8 @@ export async function recoverRepacks(catalog: Catalog, repository: Repository, h
 }
 
 /**
- * As `recoverRepacks`, for who wants to look at archives and has no lease: of hosts of which something was left in the middle. Does nothing
- * where a process is at work on the host, or the disk takes nothing.
+ * As `recoverRepacks`, for who wants to look at archives and has no lease: of hosts of which something was left in the
+ * middle. Does nothing where a process is at work on the host, or the disk takes nothing.
  */
 export async function settleRepacks(
   catalog: Catalog,

@@ -39,9 +39,10 @@ export interface HostRestore {
 }
 
 /**
- * Restores through the agent of a host, which need not be the one that was backed up. What could not be restored is in the
- * report, which is `null` after a dry run. Throws a `ProtocolError` where the session fails or the host refuses,
- * `LimitError` where it takes longer than a run of that host may, and `UsageError` where there is no telling which folder is meant.
+ * Restores through the agent of a host, which need not be the one that was backed up. What could not be restored is in
+ * the report, which is `null` after a dry run. Throws a `ProtocolError` where the session fails or the host refuses,
+ * `LimitError` where it takes longer than a run of that host may, and `UsageError` where there is no telling which
+ * folder is meant.
  */
 export async function restoreToHost(
   context: ServerContext,

@@ -29,8 +29,8 @@ export class Room {
   }
 
   /**
-   * Throws where there is none at all: a `LimitError`, or a `StorageError` `disk-full`. What has been in the trash of the host for
-   * long enough goes before that, as it would after a run. The caller holds the host's lease.
+   * Throws where there is none at all: a `LimitError`, or a `StorageError` `disk-full`. What has been in the trash of
+   * the host for long enough goes before that, as it would after a run. The caller holds the host's lease.
    */
   static async measure(context: RoomContext, host: Host): Promise<Room> {
     try {

@@ -101,7 +101,10 @@ export class RunReport {
     }
   }
 
-  /** Writes warnings to the catalog that came after the end, of hooks or of retention. A catalog that cannot take them costs them. */
+  /**
+   * Writes warnings to the catalog that came after the end, of hooks or of retention. A catalog that cannot take them
+   * costs them.
+   */
   recordLateWarnings(catalog: Catalog): void {
     const { host, run, warningCount, warnings } = this.result
     if (run === null || this.#recordedWarnings === null || this.#recordedWarnings === warningCount) return

@@ -20,7 +20,10 @@ import { BackupError, CatalogError } from '../errors.ts'
 import { archivePath, listArchives } from '../storage/archive-list.ts'
 import type { Repository } from '../storage/repository.ts'
 
-/** What is wrong with an archive, with what it holds of one file, or with the catalog as a whole: then the first three are `null`. */
+/**
+ * What is wrong with an archive, with what it holds of one file, or with the catalog as a whole: then the first three
+ * are `null`.
+ */
 export interface Damage {
   host: string | null
   run: number | null

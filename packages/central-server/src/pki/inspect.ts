@@ -29,8 +29,9 @@ export function inspectCertificate(pem: string): CertificateFacts {
 }
 
 /**
- * What keeps a certificate, its key (`null`: not looked at) and its authority (or one of several in the text) from being used by who is `expected` (any
- * name of the role where the name is `null`), as sentences. Empty where nothing does.
+ * What keeps a certificate, its key (`null`: not looked at) and its authority (or one of several in the text) from
+ * being used by who is `expected` (any name of the role where the name is `null`), as sentences. Empty where nothing
+ * does.
  */
 export function findCertificateFaults(
   pair: { certificate: string; key: string | null; authority: string; revoked?: ReadonlySet<string> },

@@ -125,8 +125,8 @@ export async function removeArchives(
 }
 
 /**
- * Gives an archive, or the partial file `name` of one, that has no place among those of its host a name of its own, under which it
- * stays for a time to be looked at. Returns that name. The caller holds the host's lease.
+ * Gives an archive, or the partial file `name` of one, that has no place among those of its host a name of its own,
+ * under which it stays for a time to be looked at. Returns that name. The caller holds the host's lease.
  */
 export async function setArchiveAside(
   repository: Repository,

@@ -15,9 +15,9 @@ export type FinishedPartial = 'archive' | 'busy' | 'nothing-usable' | 'set-aside
 
 /**
  * Makes an archive of what a broken run left, up to the last entry that came whole. `busy` where its writer still is
- * there; what holds no entry is removed, and what is not the archive that its name says is set aside. `unreadable`, and left as it is,
- * where the disk cannot give all of it. The caller holds the host's lease. Reads all of the file; throws `StorageError`, and the reason of the signal, and then leaves it as it was, or so
- * that it can be called again.
+ * there; what holds no entry is removed, and what is not the archive that its name says is set aside. `unreadable`, and
+ * left as it is, where the disk cannot give all of it. The caller holds the host's lease. Reads all of the file; throws
+ * `StorageError`, and the reason of the signal, and then leaves it as it was, or so that it can be called again.
  */
 export async function finishPartial(
   repository: Repository,

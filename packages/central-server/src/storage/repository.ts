@@ -55,7 +55,10 @@ export async function openRepository(folder: string): Promise<Repository> {
   return describeRepository(folder, id)
 }
 
-/** Folder of a host's archives, or of those it has in the trash. Throws where `host` is no good name, and so might lead elsewhere. */
+/**
+ * Folder of a host's archives, or of those it has in the trash. Throws where `host` is no good name, and so might lead
+ * elsewhere.
+ */
 export function hostFolder(
   repository: Repository,
   host: string,

@@ -123,7 +123,10 @@ export class Enrolment {
     return this.#port
   }
 
-  /** Ends it, with all connections; `ended` rejects with `reason`, unless the host is enrolled. Waits for what is being written. */
+  /**
+   * Ends it, with all connections; `ended` rejects with `reason`, unless the host is enrolled. Waits for what is being
+   * written.
+   */
   async close(reason: Error): Promise<void> {
     clearTimeout(this.#timer)
     this.#listener?.close()

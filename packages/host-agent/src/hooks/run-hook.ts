@@ -31,8 +31,8 @@ const searchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /**
  * Runs the command of a hook to its end: without a shell, in the folder `/`, with nothing to read, in a process group
  * (and session) of its own, and with no environment but `variables` and a PATH. The group is killed when the time is
- * over, when the signal is aborted, and when the command has ended but others of its group have not. Never throws, and never takes
- * longer than the limit and some seconds. `uid` is the user that runs this program.
+ * over, when the signal is aborted, and when the command has ended but others of its group have not. Never throws, and
+ * never takes longer than the limit and some seconds. `uid` is the user that runs this program.
  */
 export async function runHook(
   hook: Hook,
