@@ -28,7 +28,7 @@ async function tryToMake(path: string): Promise<NodeJS.ErrnoException | null> {
   }
 }
 
-/** Somebody else may have made it. */
+/** Somebody else may have made it. Where that cannot be seen, what kept it from being made is the reason. */
 async function requireFolder(path: string, failure: NodeJS.ErrnoException): Promise<null> {
   const stats = await stat(path).catch(() => null)
   if (stats?.isDirectory()) return null

@@ -22,8 +22,8 @@ export async function catalogBytes(catalog: Catalog, host: string): Promise<numb
 }
 
 /**
- * Removes the names of users and groups that no version has any more, where there are many, and only while the caller's is the
- * one lease: a run remembers the numbers of those that it has met. The caller writes no versions. Returns how many went.
+ * Removes names of users and groups that are of no version, where there are many. Does nothing beside another lease than
+ * the caller's: a run remembers the numbers of names that it has met. The caller writes no versions. Returns how many went.
  */
 export function forgetUnusedOwners(catalog: Catalog): number {
   const { countOwners, countLeases, deleteUnusedOwners } = catalog.statements
