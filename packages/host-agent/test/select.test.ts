@@ -214,6 +214,7 @@ test('patterns that would take too long are told, with the reason, and the other
     assert.deepEqual(rootsOf(folder, selected), ['a'], pattern)
     assert.deepEqual([selected.problems.map(({ code }) => code), selected.missing], [['path-invalid'], 1])
     assert.match(selected.problems[0]!.message, reason)
+    assert.deepEqual(problemsOf(folder, selected), [`path-invalid ${pattern}`])
   }
   check(folder, '+(a)b', ['aab'])
   check(folder, '*(a)b', ['aab'])

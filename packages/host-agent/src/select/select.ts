@@ -255,8 +255,9 @@ class PathSelection {
     else this.#problem('path-not-allowed', path, 'the settings of the host do not allow to read it')
   }
 
+  /** Of a path as it was written, or without its leading `/`. */
   #problem(code: SelectProblemCode, path: BytePath, message: string): void {
-    this.#problems.push({ code, path, message })
+    this.#problems.push({ code, path: path.replace(/^\/+/, '') as BytePath, message })
   }
 }
 
